@@ -1,0 +1,22 @@
+//! Namespaces, links, routes and packets: everything that knetsim asks of the kernel but nftables.
+//!
+//! The crate has no idea of clusters or labs. It offers the pieces that those are made of:
+//!
+//! - [`ns`]: network namespaces: make, open, bind to a name, run code inside;
+//! - [`links`]: links, addresses and routes of one namespace, over rtnetlink;
+//! - [`sandbox`]: a process in new user, mount, pid and network namespaces, its ids mapped;
+//! - [`process`]: children that join namespaces before their first instruction;
+//! - [`mount`]: the few mounts a lab needs.
+//!
+//! Unsafe code stands only here and in `nft`, module by module, each block with its reason.
+
+pub mod error;
+pub mod links;
+pub mod mount;
+pub mod ns;
+pub mod process;
+pub mod sandbox;
+
+pub use error::{Error, Result};
+pub use links::Links;
+pub use ns::NetNs;
