@@ -1,0 +1,184 @@
+//! What files are taken, what they become, and what is said of those that are refused.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use topology::{LinkProperties, Topology, load, load_default, load_str};
+
+fn conf(name: &str) -> Topology {
+    load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf").join(name)).unwrap()
+}
+
+fn complaints(text: &str) -> String {
+    let problems = load_str("lab.yaml", text, Path::new("/nonexistent")).unwrap_err();
+    let mut out = String::new();
+    for problem in &problems.0 {
+        writeln!(out, "{problem}").unwrap();
+        if let Some(hint) = &problem.hint {
+            writeln!(out, "    hint: {hint}").unwrap();
+        }
+    }
+    out
+}
+
+#[test]
+fn the_default_lab_is_the_one_of_the_course() {
+    let default = load_default().unwrap();
+    let nodes: Vec<String> = default.nodes().map(|(name, address)| format!("{name} {address}")).collect();
+    assert_eq!(
+        nodes,
+        [
+            "C0e1 10.1.0.1", "C0w1 10.0.0.3", "C0w2 10.0.0.4", "C0w3 10.0.0.5",
+            "C1e1 10.2.0.1", "C1w1 10.0.0.8", "C1w2 10.0.0.9", "C1w3 10.0.0.10",
+        ]
+    );
+    assert_eq!(default.switches().collect::<Vec<_>>(), ["t0", "C0s0", "C1s0"]);
+    assert_eq!(default, conf("two-clusters.yaml"));
+}
+
+#[test]
+fn counts_give_the_same_lab_as_the_list_of_the_default_file() {
+    let text = "clusters: [{name: C0, workers: 3}, {name: C1, workers: 3}]";
+    assert_eq!(load_str("lab.yaml", text, Path::new(".")).unwrap(), load_default().unwrap());
+}
+
+#[test]
+fn the_other_files_hold_what_their_names_say() {
+    assert_eq!(conf("one-cluster.yaml").nodes().count(), 3);
+    let hundred = conf("hundred-workers.yaml");
+    assert_eq!(hundred.nodes().count(), 101);
+    assert_eq!(hundred.nodes().last().unwrap().1.to_string(), "10.0.0.102");
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_means_the_same() {
+    let text = "
+clusters:
+  - name: A
+    etcd: 3
+    components: {flannel: builtin}
+    workers: [{name: w1, address: 10.9.0.1, components: real}, {name: w2, address: 10.9.0.2}]
+links:
+  - {between: [A-s0, t0], rate: 10mbit, delay: 5ms}
+  - {between: [w1, A-s0], loss: 1.5%, mtu: 1400, up: false}
+"
+    .replace("name: A\n", "name: A\n    switch: A-s0\n");
+    let topology = load_str("lab.yaml", &text, Path::new(".")).unwrap();
+    let printed = serde_yaml::to_string(&topology).unwrap();
+    insta::assert_snapshot!(printed);
+    assert_eq!(load_str("printed.yaml", &printed, Path::new(".")).unwrap(), topology);
+}
+
+#[test]
+fn cables_have_the_names_that_the_prompt_shows() {
+    let cables: Vec<String> = load_default()
+        .unwrap()
+        .cables()
+        .iter()
+        .map(|c| format!("{} {}<->{} {}", c.node, c.node_port, c.switch_port, c.switch))
+        .collect();
+    insta::assert_snapshot!(cables.join("\n"));
+}
+
+#[test]
+fn a_change_of_a_link_leaves_what_it_does_not_name() {
+    let rate: LinkProperties = serde_yaml::from_str("rate: 10mbit").unwrap();
+    let both = rate.with(serde_yaml::from_str("mtu: 1400").unwrap());
+    assert_eq!(both, serde_yaml::from_str("{rate: 10mbit, mtu: 1400}").unwrap());
+}
+
+#[test]
+fn refused_files_are_told_where_and_why() {
+    let cases = [
+        ("not yaml", "clusters: [\n  - name: x\n"),
+        ("nothing", ""),
+        ("no clusters", "clusters: []"),
+        ("unknown key at the top", "clusters: [{name: C0, workers: 1}]\nunderlai: {}\n"),
+        ("unknown key in a cluster", "clusters:\n  - name: C0\n    wrkers: 3\n"),
+        ("no workers", "clusters:\n  - name: C0\n    workers: 0\n"),
+        ("workers of a strange kind", "clusters:\n  - name: C0\n    workers: many\n"),
+        ("negative count", "clusters:\n  - name: C0\n    workers: -1\n"),
+        ("too many workers", "clusters:\n  - name: C0\n    workers: 70000\n"),
+        ("two etcd members", "clusters:\n  - name: C0\n    etcd: 2\n    workers: 1\n"),
+        ("name too long", "clusters:\n  - name: C0\n    workers: [{name: my-long-worker, address: 10.0.0.3}]\n"),
+        ("name unfit", "clusters:\n  - name: C0\n    workers: [{name: a/b, address: 10.0.0.3}]\n"),
+        ("reserved name", "clusters:\n  - name: C0\n    workers: [{name: all, address: 10.0.0.3}]\n"),
+        ("cluster name too long", "clusters:\n  - name: production\n    workers: 1\n"),
+        (
+            "duplicate name",
+            "clusters:\n  - name: C0\n    workers:\n      - {name: w1, address: 10.0.0.3}\n      - {name: w1, address: 10.0.0.4}\n",
+        ),
+        (
+            "duplicate address",
+            "clusters:\n  - name: C0\n    workers:\n      - {name: w1, address: 10.0.0.3}\n      - {name: w2, address: 10.0.0.3}\n",
+        ),
+        (
+            "counted addresses run into listed ones",
+            "clusters:\n  - {name: C0, workers: 3}\n  - {name: C1, workers: {count: 3, firstAddress: 10.0.0.5}}\n",
+        ),
+        ("address outside", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 192.168.0.3}]\n"),
+        ("network address", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 10.0.0.0}]\n"),
+        ("not an address", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 10.0.0.300}]\n"),
+        ("bad underlay", "underlay: {network: 10.0.0.1/8}\nclusters: [{name: C0, workers: 1}]\n"),
+        ("no prefix", "serviceNetwork: 100.64.0.0\nclusters: [{name: C0, workers: 1}]\n"),
+        ("service network overlaps", "serviceNetwork: 10.5.0.0/16\nclusters: [{name: C0, workers: 1}]\n"),
+        (
+            "etcd without default addresses",
+            "underlay: {network: 192.168.7.0/24}\nclusters: [{name: C0, workers: 1}]\n",
+        ),
+        ("mtu", "underlay: {mtu: 68}\nclusters: [{name: C0, workers: 1}]\n"),
+        ("missing pod network file", "podNetwork: {file: flanel.json}\nclusters: [{name: C0, workers: 1}]\n"),
+        (
+            "pod network twice",
+            "podNetwork: {file: x.json, Network: 11.0.0.0/8}\nclusters: [{name: C0, workers: 1}]\n",
+        ),
+        (
+            "pod network backend",
+            "podNetwork: {Network: 11.0.0.0/8, Backend: {Type: vxlan2, VNI: 0, Prt: 1}}\nclusters: [{name: C0, workers: 1}]\n",
+        ),
+        (
+            "pod subnet bounds",
+            "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 20, SubnetMin: 11.10.1.0, SubnetMax: 12.0.0.0}\nclusters: [{name: C0, workers: 1}]\n",
+        ),
+        ("pod subnet length", "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 8}\nclusters: [{name: C0, workers: 1}]\n"),
+        ("components word", "components: {flannel: builtn}\nclusters: [{name: C0, workers: 1}]\n"),
+        ("components part", "components: {flanel: auto}\nclusters: [{name: C0, workers: 1}]\n"),
+        ("missing manifest", "manifests: [web.yaml]\nclusters: [{name: C0, workers: 1}]\n"),
+        ("link to nowhere", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w3, C0s0], rate: 10mbit}\n"),
+        ("link of strangers", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0w2]}\n"),
+        ("link with bad figures", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0], rate: fast}\n"),
+        (
+            "link twice",
+            "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0]}\n  - {between: [C0s0, C0w1]}\n",
+        ),
+        (
+            "several at once",
+            "underlay: {network: 10.0.0.0/33}\nserviceNetwork: x\nclusters:\n  - {name: C0, workers: 0}\n  - {name: C0, workers: 1}\n",
+        ),
+    ];
+    let mut said = String::new();
+    for (what, text) in cases {
+        writeln!(said, "# {what}\n{}", complaints(text)).unwrap();
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_missing_file_is_named_with_a_way_out() {
+    let problems = load(Path::new("/nonexistent/lab.yaml")).unwrap_err();
+    assert!(problems.to_string().starts_with("/nonexistent/lab.yaml: cannot read the topology file: No such file"));
+    assert!(problems.0[0].hint.is_some());
+}
+
+#[test]
+fn problems_of_the_pod_network_file_name_that_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("net.json"), "{\n  \"Network\": \"11.0.0.0/8\",\n  \"SubnetLne\": 20\n}\n").unwrap();
+    let text = "podNetwork: {file: net.json}\nclusters: [{name: C0, workers: 1}]\n";
+    let problems = load_str("lab.yaml", text, folder.path()).unwrap_err();
+    let problem = &problems.0[0];
+    assert!(problem.file.ends_with("net.json"), "{problem}");
+    assert_eq!(problem.place.unwrap().0, 3, "{problem}");
+    assert_eq!(problem.hint.as_deref(), Some("did you mean SubnetLen?"));
+}
