@@ -31,6 +31,9 @@ pub enum Error {
     /// There is no link of that name in the namespace.
     #[error("link {0} not found")]
     NoLink(String),
+    /// The kernel is built without something that is asked of it.
+    #[error("{0}")]
+    Unsupported(String),
     /// Something that is not the kernel's fault: a helper program, a bad figure.
     #[error("{0}")]
     Other(String),
@@ -63,7 +66,7 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Sys { source, .. } | Self::File { source, .. } => source.raw_os_error(),
-            Self::NoLink(_) | Self::Other(_) => None,
+            Self::NoLink(_) | Self::Unsupported(_) | Self::Other(_) => None,
         }
     }
 }

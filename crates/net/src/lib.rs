@@ -4,18 +4,26 @@
 //!
 //! - [`ns`]: network namespaces: make, open, bind to a name, run code inside;
 //! - [`links`]: links, addresses and routes of one namespace, over rtnetlink;
+//! - [`tc`]: links that are slow, late or lossy;
 //! - [`sandbox`]: a process in new user, mount, pid and network namespaces, its ids mapped;
 //! - [`process`]: children that join namespaces before their first instruction;
-//! - [`mount`]: the few mounts a lab needs.
+//! - [`mount`]: the few mounts a lab needs;
+//! - [`delay`]: a wire that delays frames, where the kernel has no netem;
+//! - [`ping`], [`throughput`]: what the programs `ping` and `iperf` measure.
 //!
 //! Unsafe code stands only here and in `nft`, module by module, each block with its reason.
 
+pub mod delay;
 pub mod error;
 pub mod links;
 pub mod mount;
 pub mod ns;
+pub mod passing;
+pub mod ping;
 pub mod process;
 pub mod sandbox;
+pub mod tc;
+pub mod throughput;
 
 pub use error::{Error, Result};
 pub use links::Links;

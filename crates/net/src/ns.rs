@@ -53,10 +53,7 @@ impl NetNs {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn try_clone(&self) -> Result<Self> {
-        self.0
-            .try_clone()
-            .map(Self)
-            .map_err(|e| Error::sys("duplicate a namespace's descriptor", e))
+        self.0.try_clone().map(Self).map_err(|e| Error::sys("duplicate a namespace's descriptor", e))
     }
 
     /// Binds the namespace to a file, as `ip netns add` does, so that `ip netns exec` finds it.

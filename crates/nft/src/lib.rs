@@ -1,1 +1,21 @@
-//! nft
+//! nftables transactions, over netlink.
+//!
+//! Objects come from the crate `nftnl`, and from [`expr`] what it lacks. A [`Transaction`] collects
+//! them, [`Transaction::seal`] makes a [`Batch`] of them, which is plain bytes, and [`Socket::run`]
+//! has the kernel take the batch whole or not at all. A batch is the same for every namespace: make
+//! it once, run it in many.
+//!
+//! - [`loss`]: links that lose packets, where the kernel has no `netem`.
+//!
+//! The only unsafe code is where libnftnl is called by hand: [`expr`].
+
+pub mod error;
+pub mod expr;
+pub mod loss;
+mod message;
+pub mod socket;
+pub mod transaction;
+
+pub use error::{Error, Result};
+pub use socket::Socket;
+pub use transaction::{Batch, Transaction};

@@ -1,1 +1,16 @@
-//! runtime
+//! What every long-running process of a lab needs: readiness, how to tell it, and back-off.
+//!
+//! - [`report`]: what a worker's agent says of its components;
+//! - [`health`]: where components write that down, and who waits for it;
+//! - [`notify`]: the `sd_notify(3)` protocol, both ends of its text;
+//! - [`backoff`]: when to try again.
+
+pub mod backoff;
+pub mod health;
+pub mod notify;
+pub mod report;
+
+pub use backoff::Backoff;
+pub use health::Health;
+pub use notify::{Notice, Notifier};
+pub use report::{ComponentKind, ComponentStatus, WorkerReport};

@@ -1,1 +1,56 @@
-fn main(){}
+//! `topo`: starts labs, looks at them, enters them and ends them.
+//!
+//! It is also every process of a lab that is ours: pid 1 is `topo lab`, a worker's agent `topo agent`.
+
+mod cli;
+mod commands;
+mod enter;
+mod output;
+mod parts;
+mod prompt;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // Processes are started by way of /proc/self/exe, and would be called `exe` in `ps`.
+    let _ = nix::sys::prctl::set_name(c"topo");
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => output::failure(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let lab = &cli.lab;
+    match cli.command {
+        Command::Up(args) => commands::up::run(lab, &args),
+        Command::Down(args) => commands::down::run(lab, &args),
+        Command::List(args) => commands::list::run(args.output),
+        Command::Status(args) => commands::status::run(lab, args.output),
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Exec(args) => enter::exec(lab, &args.node, &args.command),
+        Command::Shell(args) => prompt::run(lab, &args),
+        Command::Logs(args) => commands::logs::run(lab, &args),
+        Command::Link(command) => commands::link::run(lab, command),
+        Command::Topology(command) => commands::topology::run(&command),
+        Command::Nodes => commands::mininet::nodes(lab),
+        Command::Net => commands::mininet::net(lab),
+        Command::Links(args) => commands::mininet::links(lab, args.output),
+        Command::Dump => commands::mininet::dump(lab),
+        Command::Pingall(args) => commands::mininet::pingall(lab, &args),
+        Command::Iperf(args) => commands::mininet::iperf(lab, &args),
+        Command::Completions { shell } => commands::manual::completions(shell),
+        Command::Man { folder } => commands::manual::pages(folder.as_deref()),
+        Command::Lab(args) => parts::lab(args),
+        Command::Agent(args) => parts::agent(args),
+        Command::DelayLine(args) => parts::delay_line(&args),
+    }
+}

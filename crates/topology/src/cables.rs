@@ -64,7 +64,12 @@ impl Topology {
         cables
     }
 
-    fn cable(&self, (node, node_port): (&str, String), (switch, switch_port): (&str, String), uplink: bool) -> Cable {
+    fn cable(
+        &self,
+        (node, node_port): (&str, String),
+        (switch, switch_port): (&str, String),
+        uplink: bool,
+    ) -> Cable {
         let mut cable = Cable {
             node: node.into(),
             node_port,

@@ -168,7 +168,9 @@ impl<'de> Deserialize<'de> for ComponentsFile {
             type Value = ComponentsFile;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("auto, real, builtin or a map from flannel, flannelPlugin and router to one of these")
+                f.write_str(
+                    "auto, real, builtin or a map from flannel, flannelPlugin and router to one of these",
+                )
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {

@@ -110,7 +110,9 @@ pub fn load(path: &Path) -> Result<Topology, Problems> {
             file: name.clone(),
             place: None,
             message: format!("cannot read the topology file: {e}"),
-            hint: Some("without -f the built-in two-cluster lab starts; `topo topology print` shows it".into()),
+            hint: Some(
+                "without -f the built-in two-cluster lab starts; `topo topology print` shows it".into(),
+            ),
         }])
     })?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -152,13 +154,15 @@ fn tidy(message: &str) -> String {
     let first = message.lines().next().unwrap_or(message);
     let cut = first.rfind(" at line ").unwrap_or(first.len());
     let text = first[..cut].trim_end_matches([',', ':', ' ']);
-    let text = text.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(text, |(_, rest)| rest);
+    let text =
+        text.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(text, |(_, rest)| rest);
     text.into()
 }
 
 /// ``unknown field `wrkers`, expected one of a, b`` becomes a suggestion.
 fn field_hint(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?;
+    let (_, rest) =
+        message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?;
     let (wrong, rest) = rest.split_once("`, expected ")?;
     let known = rest.lines().next()?.trim_start_matches("one of ");
     let words = known.split([',', ' ', '`']).filter(|word| !word.is_empty());

@@ -16,11 +16,16 @@ const BACKENDS: [&str; 2] = ["vxlan", "host-gw"];
 const VXLAN_KEYS: [&str; 6] = ["Type", "VNI", "Port", "GBP", "DirectRouting", "MTU"];
 
 /// Completes a pod network written in the topology file or in the file that it names.
-pub(crate) fn resolve(spec: &Spanned<PodNetworkFile>, folder: &Folder, report: &mut Report) -> Option<PodNetwork> {
+pub(crate) fn resolve(
+    spec: &Spanned<PodNetworkFile>,
+    folder: &Folder,
+    report: &mut Report,
+) -> Option<PodNetwork> {
     let Some(file) = &spec.value.file else {
         return check(&spec.value, spec, report);
     };
-    let inline = spec.value.network.is_some() || spec.value.subnet_len.is_some() || spec.value.backend.is_some();
+    let inline =
+        spec.value.network.is_some() || spec.value.subnet_len.is_some() || spec.value.backend.is_some();
     if inline {
         report.at(file, "podNetwork has both a file and flannel's own keys").hint("keep one of them");
         return None;
@@ -45,7 +50,11 @@ pub(crate) fn resolve(spec: &Spanned<PodNetworkFile>, folder: &Folder, report: &
     network
 }
 
-fn check(config: &PodNetworkFile, whole: &Spanned<PodNetworkFile>, report: &mut Report) -> Option<PodNetwork> {
+fn check(
+    config: &PodNetworkFile,
+    whole: &Spanned<PodNetworkFile>,
+    report: &mut Report,
+) -> Option<PodNetwork> {
     for (on, refused) in [(&config.enable_ipv6, true), (&config.enable_ipv4, false)] {
         if let Some(value) = on.as_ref().filter(|v| v.value == refused) {
             report.at(value, "pod networks are IPv4 here");
@@ -81,7 +90,9 @@ fn subnets(
         }
         Some(len) => len.value,
         None if network.prefix() > 28 => {
-            report.at(text, format!("{network} is too small to be shared")).hint("a network of /28 or larger");
+            report
+                .at(text, format!("{network} is too small to be shared"))
+                .hint("a network of /28 or larger");
             return None;
         }
         None if network.prefix() <= 22 => 24,
@@ -100,9 +111,10 @@ fn subnets(
             return None;
         }
         if !u64::from(u32::from(address)).is_multiple_of(share) {
-            report
-                .at(text, format!("{name} {address} is not the first address of a /{len}"))
-                .hint(format!("the one before is {}", Ipv4Addr::from(u32::from(address) & !(share as u32 - 1))));
+            report.at(text, format!("{name} {address} is not the first address of a /{len}")).hint(format!(
+                "the one before is {}",
+                Ipv4Addr::from(u32::from(address) & !(share as u32 - 1))
+            ));
             return None;
         }
         Some(u32::from(address))
@@ -110,7 +122,10 @@ fn subnets(
     let min = bound(&config.subnet_min, "SubnetMin", first)?;
     let max = bound(&config.subnet_max, "SubnetMax", last)?;
     if min > max {
-        report.at(text, format!("SubnetMin {} is above SubnetMax {}", Ipv4Addr::from(min), Ipv4Addr::from(max)));
+        report.at(
+            text,
+            format!("SubnetMin {} is above SubnetMax {}", Ipv4Addr::from(min), Ipv4Addr::from(max)),
+        );
         return None;
     }
     Some((len, min.into(), max.into()))
@@ -128,7 +143,8 @@ fn backend(config: &PodNetworkFile, report: &mut Report) -> BTreeMap<String, Bac
                 other => format!("{other:?}"),
             };
             let problem = report.at(place, format!("Backend Type {kind} is not one that runs here"));
-            let near = closest(&kind, BACKENDS).map_or(String::new(), |word| format!(": did you mean {word}?"));
+            let near =
+                closest(&kind, BACKENDS).map_or(String::new(), |word| format!(": did you mean {word}?"));
             problem.hint(format!("vxlan or host-gw{near}"));
         }
         None => {
@@ -162,9 +178,11 @@ pub(crate) fn cidr(text: &Text, report: &mut Report) -> Option<Ipv4Network> {
     match parsed {
         Some(network) if network.ip() == network.network() => Some(network),
         Some(network) => {
-            report
-                .at(text, format!("{} has bits set beyond its prefix", text.value))
-                .hint(format!("did you mean {}/{}?", network.network(), network.prefix()));
+            report.at(text, format!("{} has bits set beyond its prefix", text.value)).hint(format!(
+                "did you mean {}/{}?",
+                network.network(),
+                network.prefix()
+            ));
             None
         }
         None => {

@@ -69,7 +69,9 @@ impl Resolver<'_> {
         let checked = underlay.as_ref().unwrap_or(&any);
         let clusters = &self.file.clusters;
         if clusters.value.is_empty() {
-            self.report.at(clusters, "there are no clusters").hint("the smallest file: clusters: [{name: C0, workers: 1}]");
+            self.report
+                .at(clusters, "there are no clusters")
+                .hint("the smallest file: clusters: [{name: C0, workers: 1}]");
         }
         let pod_network = match &self.file.pod_network {
             Some(spec) => pod_network::resolve(spec, self.folder, &mut self.report),
@@ -95,7 +97,9 @@ impl Resolver<'_> {
             None => Ipv4Network::new_checked(Ipv4Addr::new(10, 0, 0, 0), 8)?,
         };
         if let Some(text) = file.network.as_ref().filter(|_| network.prefix() > 29) {
-            self.report.at(text, format!("{network} has no room for nodes")).hint("a network of /29 or larger");
+            self.report
+                .at(text, format!("{network} has no room for nodes"))
+                .hint("a network of /29 or larger");
         }
         let mtu = match &file.mtu {
             Some(mtu) => self.mtu(mtu)?,
@@ -157,7 +161,9 @@ impl Resolver<'_> {
             None => 1,
             Some(Spanned { value: CountOrList::Count(count, None), .. }) => *count,
             Some(Spanned { value: CountOrList::Count(_, Some(first)), .. }) => {
-                self.report.at(first, "etcd takes a count or a list").hint("as etcd: [{name: C0e1, address: 10.1.0.1}]");
+                self.report
+                    .at(first, "etcd takes a count or a list")
+                    .hint("as etcd: [{name: C0e1, address: 10.1.0.1}]");
                 return None;
             }
             Some(Spanned { value: CountOrList::List(list), .. }) => list.len() as u32,
@@ -165,7 +171,8 @@ impl Resolver<'_> {
         if count != 1 && count != 3 {
             if let Some(place) = &file.etcd {
                 let problem = self.report.at(place, format!("{count} etcd members: a cluster has 1 or 3"));
-                problem.hint("an even number adds nothing, and 5 are for machines that can fail on their own");
+                problem
+                    .hint("an even number adds nothing, and 5 are for machines that can fail on their own");
             }
             return None;
         }
@@ -185,15 +192,22 @@ impl Resolver<'_> {
         let step: u32 = if underlay.network.prefix() <= 8 { 1 << 16 } else { 0 };
         if step == 0 {
             let place = &file.name;
-            let problem = self.report.at(place, format!("etcd addresses have no default in {}", underlay.network));
+            let problem =
+                self.report.at(place, format!("etcd addresses have no default in {}", underlay.network));
             problem.hint("list them, as etcd: [{name: C0e1, address: 192.168.7.1}]");
             return None;
         }
         (0..count)
             .map(|i| {
-                let name = self.derived(&file.name, format!("{}e{}", file.name.value, i + 1), "etcd node", NODE_NAME)?;
+                let name = self.derived(
+                    &file.name,
+                    format!("{}e{}", file.name.value, i + 1),
+                    "etcd node",
+                    NODE_NAME,
+                )?;
                 let address = Ipv4Addr::from(base + (index as u32 + 1) * step + 1 + i);
-                self.take_address(&name, &file.name, address, underlay).then_some(EtcdMember { name, address })
+                self.take_address(&name, &file.name, address, underlay)
+                    .then_some(EtcdMember { name, address })
             })
             .collect()
     }
@@ -233,7 +247,8 @@ impl Resolver<'_> {
         let place = first.unwrap_or(&file.name);
         let mut workers = Vec::with_capacity(count);
         for i in 0..count as u32 {
-            let name = self.derived(&file.name, format!("{}w{}", file.name.value, i + 1), "worker", NODE_NAME)?;
+            let name =
+                self.derived(&file.name, format!("{}w{}", file.name.value, i + 1), "worker", NODE_NAME)?;
             let address = Ipv4Addr::from(u32::from(first_address).saturating_add(i));
             if !self.take_address(&name, place, address, underlay) {
                 return None;
@@ -247,7 +262,8 @@ impl Resolver<'_> {
     /// The first that says something wins, part by part: worker, cluster, file.
     fn components(&self, levels: &[Option<ComponentsFile>]) -> Components {
         let levels = levels.iter().flatten().chain(self.file.components.as_ref());
-        let pick = |part: fn(&ComponentsFile) -> Option<Choice>| levels.clone().find_map(part).unwrap_or_default();
+        let pick =
+            |part: fn(&ComponentsFile) -> Option<Choice>| levels.clone().find_map(part).unwrap_or_default();
         Components {
             flannel: pick(|c| c.flannel),
             flannel_plugin: pick(|c| c.flannel_plugin),
@@ -281,7 +297,12 @@ impl Resolver<'_> {
         specs
     }
 
-    fn first_time(&mut self, seen: &mut BTreeSet<(String, String)>, file: &LinkFile, spec: &LinkSpec) -> bool {
+    fn first_time(
+        &mut self,
+        seen: &mut BTreeSet<(String, String)>,
+        file: &LinkFile,
+        spec: &LinkSpec,
+    ) -> bool {
         let (a, b) = spec.between.clone();
         let key = if a < b { (a, b) } else { (b, a) };
         let new = seen.insert(key);
@@ -294,7 +315,9 @@ impl Resolver<'_> {
 
     fn link(&mut self, file: &LinkFile, topology: &Topology) -> Option<LinkSpec> {
         let [a, b] = file.between.value.as_slice() else {
-            self.report.at(&file.between, "a link is between two neighbours").hint("as between: [C0w1, C0s0]");
+            self.report
+                .at(&file.between, "a link is between two neighbours")
+                .hint("as between: [C0w1, C0s0]");
             return None;
         };
         let names: Vec<&str> = topology.switches().chain(topology.nodes().map(|(name, _)| name)).collect();
@@ -309,7 +332,8 @@ impl Resolver<'_> {
         let cables = topology.cables();
         if !cables.iter().any(|cable| cable.joins(&a.value, &b.value)) {
             let neighbours: Vec<&str> = cables.iter().filter_map(|c| c.other(&a.value)).collect();
-            let problem = self.report.at(&file.between, format!("{} and {} are not neighbours", a.value, b.value));
+            let problem =
+                self.report.at(&file.between, format!("{} and {} are not neighbours", a.value, b.value));
             problem.hint(format!("{} is plugged into {}", a.value, neighbours.join(", ")));
             return None;
         }
@@ -317,7 +341,8 @@ impl Resolver<'_> {
             Some(mtu) => Some(self.mtu(mtu)?),
             None => None,
         };
-        let properties = LinkProperties { rate: file.rate, loss: file.loss, delay: file.delay, mtu, up: file.up };
+        let properties =
+            LinkProperties { rate: file.rate, loss: file.loss, delay: file.delay, mtu, up: file.up };
         Some(LinkSpec { between: (a.value.clone(), b.value.clone()), properties })
     }
 
@@ -340,7 +365,8 @@ impl Resolver<'_> {
             for (i, (first, a)) in networks.iter().enumerate() {
                 for (second, b) in &networks[i + 1..] {
                     if a.contains(b.network()) || b.contains(a.network()) {
-                        let message = format!("cluster {}: {first} {a} and {second} {b} overlap", cluster.name);
+                        let message =
+                            format!("cluster {}: {first} {a} and {second} {b} overlap", cluster.name);
                         self.report.at(&file.value.name, message);
                     }
                 }

@@ -180,7 +180,10 @@ mod tests {
         for bad in ["20", "20m", "61s", "-1ms"] {
             assert!(bad.parse::<Delay>().is_err(), "{bad}");
         }
-        assert_eq!("5".parse::<Loss>().unwrap_err().to_string(), "\"5\" is not a loss: a percentage from 0% to 100%, as 5%");
+        assert_eq!(
+            "5".parse::<Loss>().unwrap_err().to_string(),
+            "\"5\" is not a loss: a percentage from 0% to 100%, as 5%"
+        );
     }
 
     proptest! {

@@ -29,8 +29,14 @@ fn the_default_lab_is_the_one_of_the_course() {
     assert_eq!(
         nodes,
         [
-            "C0e1 10.1.0.1", "C0w1 10.0.0.3", "C0w2 10.0.0.4", "C0w3 10.0.0.5",
-            "C1e1 10.2.0.1", "C1w1 10.0.0.8", "C1w2 10.0.0.9", "C1w3 10.0.0.10",
+            "C0e1 10.1.0.1",
+            "C0w1 10.0.0.3",
+            "C0w2 10.0.0.4",
+            "C0w3 10.0.0.5",
+            "C1e1 10.2.0.1",
+            "C1w1 10.0.0.8",
+            "C1w2 10.0.0.9",
+            "C1w3 10.0.0.10",
         ]
     );
     assert_eq!(default.switches().collect::<Vec<_>>(), ["t0", "C0s0", "C1s0"]);
@@ -101,7 +107,10 @@ fn refused_files_are_told_where_and_why() {
         ("negative count", "clusters:\n  - name: C0\n    workers: -1\n"),
         ("too many workers", "clusters:\n  - name: C0\n    workers: 70000\n"),
         ("two etcd members", "clusters:\n  - name: C0\n    etcd: 2\n    workers: 1\n"),
-        ("name too long", "clusters:\n  - name: C0\n    workers: [{name: my-long-worker, address: 10.0.0.3}]\n"),
+        (
+            "name too long",
+            "clusters:\n  - name: C0\n    workers: [{name: my-long-worker, address: 10.0.0.3}]\n",
+        ),
         ("name unfit", "clusters:\n  - name: C0\n    workers: [{name: a/b, address: 10.0.0.3}]\n"),
         ("reserved name", "clusters:\n  - name: C0\n    workers: [{name: all, address: 10.0.0.3}]\n"),
         ("cluster name too long", "clusters:\n  - name: production\n    workers: 1\n"),
@@ -141,13 +150,22 @@ fn refused_files_are_told_where_and_why() {
             "pod subnet bounds",
             "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 20, SubnetMin: 11.10.1.0, SubnetMax: 12.0.0.0}\nclusters: [{name: C0, workers: 1}]\n",
         ),
-        ("pod subnet length", "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 8}\nclusters: [{name: C0, workers: 1}]\n"),
+        (
+            "pod subnet length",
+            "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 8}\nclusters: [{name: C0, workers: 1}]\n",
+        ),
         ("components word", "components: {flannel: builtn}\nclusters: [{name: C0, workers: 1}]\n"),
         ("components part", "components: {flanel: auto}\nclusters: [{name: C0, workers: 1}]\n"),
         ("missing manifest", "manifests: [web.yaml]\nclusters: [{name: C0, workers: 1}]\n"),
-        ("link to nowhere", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w3, C0s0], rate: 10mbit}\n"),
+        (
+            "link to nowhere",
+            "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w3, C0s0], rate: 10mbit}\n",
+        ),
         ("link of strangers", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0w2]}\n"),
-        ("link with bad figures", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0], rate: fast}\n"),
+        (
+            "link with bad figures",
+            "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0], rate: fast}\n",
+        ),
         (
             "link twice",
             "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0]}\n  - {between: [C0s0, C0w1]}\n",
@@ -167,14 +185,22 @@ fn refused_files_are_told_where_and_why() {
 #[test]
 fn a_missing_file_is_named_with_a_way_out() {
     let problems = load(Path::new("/nonexistent/lab.yaml")).unwrap_err();
-    assert!(problems.to_string().starts_with("/nonexistent/lab.yaml: cannot read the topology file: No such file"));
+    assert!(
+        problems
+            .to_string()
+            .starts_with("/nonexistent/lab.yaml: cannot read the topology file: No such file")
+    );
     assert!(problems.0[0].hint.is_some());
 }
 
 #[test]
 fn problems_of_the_pod_network_file_name_that_file() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("net.json"), "{\n  \"Network\": \"11.0.0.0/8\",\n  \"SubnetLne\": 20\n}\n").unwrap();
+    std::fs::write(
+        folder.path().join("net.json"),
+        "{\n  \"Network\": \"11.0.0.0/8\",\n  \"SubnetLne\": 20\n}\n",
+    )
+    .unwrap();
     let text = "podNetwork: {file: net.json}\nclusters: [{name: C0, workers: 1}]\n";
     let problems = load_str("lab.yaml", text, folder.path()).unwrap_err();
     let problem = &problems.0[0];

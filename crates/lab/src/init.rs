@@ -1,0 +1,399 @@
+//! pid 1 of a lab.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use net::process;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use tokio::signal::unix::{SignalKind, signal};
+use topology::{Cluster, EtcdMember, Topology, Worker};
+
+use crate::error::{Error, Result};
+use crate::protocol::Event;
+use crate::state::{LabName, StateDir};
+use crate::status::LabStatus;
+use crate::supervisor::{Process, Spec, Supervisor, chain};
+use crate::underlay::{self, Machine};
+use crate::wires::Wires;
+use crate::{programs, server, world};
+
+/// The descriptor of the lock file.
+pub(crate) const LOCK: i32 = 3;
+/// The descriptor of the socket that `topo up` listens on.
+pub(crate) const PROGRESS: i32 = 4;
+/// A process that ends this often without ever being ready will not become so by waiting.
+const HOPELESS: u32 = 5;
+
+/// What pid 1 is told on its command line.
+#[derive(Debug)]
+pub struct Options {
+    /// The lab's name.
+    pub name: LabName,
+    /// The state folder.
+    pub state: PathBuf,
+    /// Where etcd's data is kept; without, it ends with the lab.
+    pub keep: Option<PathBuf>,
+    /// When `topo up` began, on the clock of [`now`].
+    pub began: Duration,
+    /// How long to wait for everything to be ready.
+    pub timeout: Duration,
+}
+
+/// The clock that all processes of a machine share (`CLOCK_BOOTTIME`).
+#[must_use]
+pub fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Everything that pid 1 knows.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) name: LabName,
+    pub(crate) topology: Topology,
+    pub(crate) supervisor: Arc<Supervisor>,
+    pub(crate) wires: Wires,
+    pub(crate) own: BTreeMap<&'static str, OwnedFd>,
+    machines: Mutex<BTreeMap<String, Machine>>,
+    started_in: Mutex<Option<f64>>,
+}
+
+impl Lab {
+    pub(crate) fn machine(&self, name: &str) -> Option<Machine> {
+        lock(&self.machines).get(name).cloned()
+    }
+
+    /// Every name that can be entered.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let nodes = self.topology.nodes().map(|(name, _)| name);
+        nodes.chain(self.topology.switches()).map(str::to_owned).collect()
+    }
+
+    pub(crate) fn status(&self) -> LabStatus {
+        server::assemble(self, *lock(&self.started_in))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a lab until it is told to end. Only for the process that [`crate::Start`] makes.
+///
+/// # Errors
+/// When it could not be started; `topo up` has been told by then.
+pub fn run(options: Options) -> Result<()> {
+    let reporter = Reporter(UnixStream::from(process::inherited(PROGRESS)?));
+    let outcome = live(&options, &reporter);
+    if let Err(error) = &outcome {
+        let log = match error {
+            Error::Failed { log, .. } => log.clone(),
+            _ => Vec::new(),
+        };
+        reporter.tell(&Event::Failed { message: chain(error), hint: error.hint(), log });
+    }
+    outcome
+}
+
+fn live(options: &Options, reporter: &Reporter) -> Result<()> {
+    let lock_file = File::from(process::inherited(LOCK)?);
+    crate::state::lock_life(&lock_file).map_err(|e| Error::file("lock", options.state.join("lock"), e))?;
+    let state = StateDir::at(options.name.clone(), options.state.clone());
+    let topology = topology::load(&state.topology())?;
+    let folder = Folder::open(&state)?;
+    let began = Arc::new(AtomicBool::new(false));
+    let result = (|| {
+        for note in world::make(&state, &topology)? {
+            reporter.tell(&Event::Note { text: note });
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| net::Error::sys("start a runtime", e))?;
+        runtime.block_on(stay(options, &state, topology, reporter, &began))
+    })();
+    folder.tidy(&state);
+    result
+}
+
+/// Comes up, then waits for a reason to end.
+async fn stay(
+    options: &Options,
+    state: &StateDir,
+    topology: Topology,
+    reporter: &Reporter,
+    ready: &Arc<AtomicBool>,
+) -> Result<()> {
+    let unhandled = |e| net::Error::sys("wait for signals", e);
+    let mut terminate = signal(SignalKind::terminate()).map_err(unhandled)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unhandled)?;
+    let abandoned = reporter.abandoned(ready.clone())?;
+    tokio::select! {
+        result = come_up(options, state, topology, reporter, ready) => { result?; }
+        _ = terminate.recv() => return Ok(()),
+        _ = abandoned => return Err(Error::Interrupted),
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn come_up(
+    options: &Options,
+    state: &StateDir,
+    topology: Topology,
+    reporter: &Reporter,
+    ready: &Arc<AtomicBool>,
+) -> Result<()> {
+    let socket = Path::new(world::LAB).join("notify");
+    let notify = UnixDatagram::bind(&socket).map_err(|e| Error::file("make socket", &socket, e))?;
+    let supervisor = Supervisor::new(environment(&options.name, &socket), state.logs());
+    tokio::spawn(supervisor.clone().reap());
+    tokio::spawn(supervisor.clone().listen(notify));
+    let lab = Arc::new(Lab {
+        name: options.name.clone(),
+        wires: Wires::new(&topology),
+        topology,
+        supervisor,
+        own: underlay::own_namespaces()?,
+        machines: Mutex::default(),
+        started_in: Mutex::default(),
+    });
+    server::open(&lab, &state.socket())?;
+    let launcher = Launcher { lab: lab.clone(), keep: options.keep.clone() };
+    let processes = launcher.build(reporter).await?;
+    lab.wires.apply_file(&lab).await?;
+    wait(&lab, &processes, options.timeout, reporter).await?;
+    *lock(&lab.started_in) = Some(now().saturating_sub(options.began).as_secs_f64());
+    ready.store(true, Ordering::SeqCst);
+    reporter.tell(&Event::Ready);
+    Ok(())
+}
+
+/// Starts what belongs on each node as soon as the node is there.
+struct Launcher {
+    lab: Arc<Lab>,
+    keep: Option<PathBuf>,
+}
+
+impl Launcher {
+    async fn build(&self, reporter: &Reporter) -> Result<Vec<Arc<Process>>> {
+        let (sender, mut machines) = tokio::sync::mpsc::unbounded_channel();
+        let topology = self.lab.topology.clone();
+        let builders = tokio::task::spawn_blocking(move || underlay::build(&topology, &sender));
+        let of = self.lab.topology.nodes().count();
+        let mut processes = Vec::with_capacity(of);
+        while let Some(machine) = machines.recv().await {
+            let machine: Machine = machine?;
+            lock(&self.lab.machines).insert(machine.name.clone(), machine.clone());
+            processes.push(self.lab.supervisor.start(self.spec(&machine)?));
+            reporter.tell(&Event::Progress { what: "nodes".into(), done: processes.len(), of });
+        }
+        builders.await.map_err(|e| Error::Refused(format!("build the underlay: {e}")))??;
+        Ok(processes)
+    }
+
+    fn spec(&self, machine: &Machine) -> Result<Spec> {
+        for cluster in &self.lab.topology.clusters {
+            if let Some(member) = cluster.etcd.iter().find(|m| m.name == machine.name) {
+                return self.etcd(cluster, member, machine);
+            }
+            if let Some(worker) = cluster.workers.iter().find(|w| w.name == machine.name) {
+                return agent(cluster, worker, machine);
+            }
+        }
+        Err(Error::Refused(format!("nothing is to run on {}", machine.name)))
+    }
+
+    fn etcd(&self, cluster: &Cluster, member: &EtcdMember, machine: &Machine) -> Result<Spec> {
+        let data = self.keep.clone().unwrap_or_else(|| Path::new(world::LAB).join("etcd")).join(&member.name);
+        let program =
+            programs::find("etcd").ok_or(Error::NoProgram { program: "etcd", package: "etcd-server" })?;
+        Ok(Spec {
+            node: member.name.clone(),
+            component: "etcd".into(),
+            program,
+            arg0: "etcd".into(),
+            args: etcd_arguments(cluster, member, &data),
+            namespaces: machine.namespaces()?,
+        })
+    }
+}
+
+/// etcd's own flags (etcd `etcdmain/help.go`, 3.4).
+fn etcd_arguments(cluster: &Cluster, member: &EtcdMember, data: &Path) -> Vec<OsString> {
+    let address = member.address;
+    let peers: Vec<String> =
+        cluster.etcd.iter().map(|m| format!("{}=http://{}:2380", m.name, m.address)).collect();
+    // The members are microseconds apart, and a lab should not wait a second for its first leader. Three
+    // of them take turns on few cores: theirs is the slower beat.
+    let (beat, election) = if cluster.etcd.len() == 1 { ("10", "50") } else { ("50", "500") };
+    let pairs = [
+        ("--name", member.name.clone()),
+        ("--listen-client-urls", format!("http://{address}:2379,http://127.0.0.1:2379")),
+        ("--advertise-client-urls", format!("http://{address}:2379")),
+        ("--listen-peer-urls", format!("http://{address}:2380")),
+        ("--initial-advertise-peer-urls", format!("http://{address}:2380")),
+        ("--initial-cluster", peers.join(",")),
+        ("--initial-cluster-token", format!("knetsim-{}", cluster.name)),
+        ("--heartbeat-interval", beat.into()),
+        ("--election-timeout", election.into()),
+        ("--auto-compaction-mode", "periodic".into()),
+        ("--auto-compaction-retention", "10m".into()),
+    ];
+    let mut args: Vec<OsString> =
+        pairs.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]).collect();
+    args.extend(["--data-dir".into(), data.into()]);
+    args
+}
+
+fn agent(cluster: &Cluster, worker: &Worker, machine: &Machine) -> Result<Spec> {
+    let args = [
+        "agent".into(),
+        "--cluster".into(),
+        cluster.name.clone(),
+        "--node".into(),
+        worker.name.clone(),
+        "--address".into(),
+        worker.address.to_string(),
+        "--etcd".into(),
+        cluster.etcd_endpoints().join(","),
+    ];
+    Ok(Spec {
+        node: worker.name.clone(),
+        component: "agent".into(),
+        program: "/proc/self/exe".into(),
+        arg0: "topo".into(),
+        args: args.into_iter().map(OsString::from).collect(),
+        namespaces: machine.namespaces()?,
+    })
+}
+
+/// Waits until everything is ready, or one process shows that it never will be.
+async fn wait(lab: &Lab, processes: &[Arc<Process>], timeout: Duration, reporter: &Reporter) -> Result<()> {
+    let mut changes = lab.supervisor.changes();
+    let deadline = tokio::time::Instant::now() + timeout;
+    loop {
+        changes.mark_unchanged();
+        let states: Vec<_> = processes.iter().map(|p| (p, p.state())).collect();
+        let done = states.iter().filter(|(_, state)| state.ready).count();
+        reporter.tell(&Event::Progress { what: "ready".into(), done, of: states.len() });
+        if done == states.len() {
+            return Ok(());
+        }
+        if let Some((process, state)) = states.iter().find(|(_, state)| state.failures >= HOPELESS) {
+            let Spec { node, component, .. } = &process.spec;
+            let message = format!("{component} in {node} keeps ending: {}", state.message);
+            return Err(Error::Failed { message, log: process.log.last() });
+        }
+        if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+            return Err(late(&states, timeout));
+        }
+    }
+}
+
+fn late(states: &[(&Arc<Process>, crate::supervisor::State)], timeout: Duration) -> Error {
+    let missing: Vec<_> = states.iter().filter(|(_, state)| !state.ready).collect();
+    let names: Vec<_> =
+        missing.iter().take(5).map(|(p, _)| format!("{} in {}", p.spec.component, p.spec.node)).collect();
+    let more = if missing.len() > names.len() { ", …" } else { "" };
+    let message = format!("not ready within {} s: {}{more}", timeout.as_secs(), names.join(", "));
+    let log = missing.first().map(|(p, _)| p.log.last()).unwrap_or_default();
+    Error::Failed { message, log }
+}
+
+/// What the lab's processes find in their environment.
+fn environment(name: &LabName, notify: &Path) -> Vec<(OsString, OsString)> {
+    let mut vars: Vec<(OsString, OsString)> = ["HOME", "LANG", "TZ", "RUST_LOG"]
+        .into_iter()
+        .filter_map(|name| Some((name.into(), env::var_os(name)?)))
+        .collect();
+    vars.push(("PATH".into(), inner_path()));
+    vars.push((crate::state::LAB_VARIABLE.into(), name.as_str().into()));
+    vars.push((runtime::notify::SOCKET.into(), notify.into()));
+    // etcd 3.4 refuses other processors unless told so (etcd `etcdmain/etcd.go`, checkSupportArch).
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { env::consts::ARCH };
+    vars.push(("ETCD_UNSUPPORTED_ARCH".into(), arch.into()));
+    // As variables, because etcd 3.3 ends at flags that it does not know.
+    vars.push(("ETCD_LOGGER".into(), "zap".into()));
+    vars.push(("ETCD_LOG_LEVEL".into(), "warn".into()));
+    vars
+}
+
+/// PATH inside the lab: stand-ins, then the caller's.
+pub(crate) fn inner_path() -> OsString {
+    let mut path = world::stand_ins().into_os_string();
+    if !world::stand_ins().is_dir() {
+        return programs::path();
+    }
+    path.push(":");
+    path.push(programs::path());
+    path
+}
+
+/// The way to `topo up`.
+struct Reporter(UnixStream);
+
+impl Reporter {
+    fn tell(&self, event: &Event) {
+        if let Ok(mut line) = serde_json::to_string(event) {
+            line.push('\n');
+            // Whether anyone still listens is for `abandoned` to find out.
+            let _ = (&self.0).write_all(line.as_bytes());
+        }
+    }
+
+    /// Resolves when `topo up` is gone before the lab is ready: nobody would know of it.
+    fn abandoned(&self, ready: Arc<AtomicBool>) -> Result<impl Future<Output = ()> + use<>> {
+        let failed = |e| net::Error::sys("watch the starting process", e);
+        let mut stream = self.0.try_clone().map_err(failed)?;
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        std::thread::Builder::new()
+            .name("abandoned".into())
+            .stack_size(128 * 1024)
+            .spawn(move || {
+                // It never writes: a read ends when it does.
+                let _ = stream.read(&mut [0]);
+                if !ready.load(Ordering::SeqCst) {
+                    let _ = sender.send(());
+                }
+            })
+            .map_err(failed)?;
+        Ok(async {
+            let _ = receiver.await;
+        })
+    }
+}
+
+/// The state folder's parent, opened before the world changes.
+struct Folder(OwnedFd);
+
+impl Folder {
+    fn open(state: &StateDir) -> Result<Self> {
+        let parent = state.path().parent().unwrap_or(Path::new("/"));
+        let fd =
+            nix::fcntl::open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .map_err(|e| Error::file("open", parent, e))?;
+        Ok(Self(fd))
+    }
+
+    /// Leaves nothing behind but what is to be kept.
+    fn tidy(&self, state: &StateDir) {
+        state.empty();
+        // Our own view of the folder is a mount, which cannot be removed; by its parent it can.
+        let _ = unlinkat(&self.0, state.name().as_str(), UnlinkatFlags::RemoveDir);
+    }
+}

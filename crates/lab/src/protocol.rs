@@ -1,0 +1,98 @@
+//! What goes over the control socket, and what pid 1 tells while starting.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use topology::LinkProperties;
+
+/// A question to pid 1: one JSON object a connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// How everything is. Answer: [`crate::LabStatus`], then one message a pid.
+    Status,
+    /// The namespaces of a node or a switch. Answer: [`Entry`] with descriptors.
+    Enter {
+        /// Its name; empty is the lab itself.
+        node: String,
+    },
+    /// Every link. Answer: a list of [`LinkStatus`].
+    Links,
+    /// Changes a link. Answer: [`LinkStatus`].
+    LinkSet {
+        /// The two neighbours.
+        between: (String, String),
+        /// What to change; the rest stays.
+        change: LinkProperties,
+        /// Forget all impairments first.
+        clear: bool,
+    },
+}
+
+/// The namespaces that a command enters, in the order in which their descriptors come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Kinds, as `user`, `mnt`, `pid`, `net`, `uts`.
+    pub namespaces: Vec<String>,
+    /// Variables for what runs there.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A link as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkStatus {
+    /// The lower end.
+    pub a: LinkEnd,
+    /// The switch's end.
+    pub b: LinkEnd,
+    /// Impairments in force, both ways.
+    pub properties: LinkProperties,
+    /// By what they are made, as `tbf`, `nft`, `netem`, `delay line`.
+    pub means: Vec<String>,
+}
+
+/// One end of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkEnd {
+    /// Node or switch.
+    pub node: String,
+    /// Interface.
+    pub interface: String,
+    /// Whether it can carry packets.
+    pub up: bool,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+}
+
+/// What pid 1 tells `topo up`: one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// Something begins, or goes on.
+    Progress {
+        /// What.
+        what: String,
+        /// How many are done.
+        done: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Something that the user should know.
+    Note {
+        /// One line.
+        text: String,
+    },
+    /// Everything runs.
+    Ready,
+    /// It did not work; pid 1 ends now.
+    Failed {
+        /// One line.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The last lines of the log that says more.
+        log: Vec<String>,
+    },
+}

@@ -1,0 +1,194 @@
+//! pid 1's control socket.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use net::passing;
+use runtime::{ComponentKind, ComponentStatus};
+use tokio::runtime::Handle;
+use topology::closest;
+
+use crate::client::{Answer, short};
+use crate::error::{Error, Result};
+use crate::framing;
+use crate::init::{Lab, inner_path};
+use crate::protocol::{Entry, Request};
+use crate::status::{ClusterStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
+use crate::supervisor::{State, chain};
+
+/// A client that does not speak is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Opens the socket and serves it on threads of its own; a thread a connection, as they are short.
+pub(crate) fn open(lab: &Arc<Lab>, path: &Path) -> Result<()> {
+    let failed = |e| Error::file("make socket", path, e);
+    let (_folder, short) = short(path).map_err(failed)?;
+    let listener = UnixListener::bind(short).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let runtime = Handle::current();
+    let lab = lab.clone();
+    let accept = move || {
+        for stream in listener.incoming().flatten() {
+            let (lab, runtime) = (lab.clone(), runtime.clone());
+            // Without a thread the client sees its connection end, and asks again.
+            let _ = thread::Builder::new()
+                .name("client".into())
+                .stack_size(512 << 10)
+                .spawn(move || serve(&lab, &runtime, &stream));
+        }
+    };
+    thread::Builder::new()
+        .name("control".into())
+        .stack_size(128 << 10)
+        .spawn(accept)
+        .map_err(|e| net::Error::sys("serve the control socket", e))?;
+    Ok(())
+}
+
+/// Whatever fails here is the client's loss alone: it sees its connection end.
+fn serve(lab: &Lab, runtime: &Handle, stream: &UnixStream) {
+    let timeouts =
+        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+    if timeouts.is_err() {
+        return;
+    }
+    let Ok(request) = framing::receive::<Request>(stream) else { return };
+    let _ = match request {
+        Request::Status => status(lab, stream),
+        Request::Enter { node } => enter(lab, stream, &node),
+        Request::Links => answer(stream, runtime.block_on(lab.wires.all(lab))),
+        Request::LinkSet { between: (a, b), change, clear } => {
+            answer(stream, runtime.block_on(lab.wires.set(lab, &a, &b, change, clear)))
+        }
+    };
+}
+
+fn answer<T: serde::Serialize>(stream: &UnixStream, result: Result<T>) -> std::io::Result<()> {
+    let answer = match result {
+        Ok(value) => Answer::Ok(value),
+        Err(e) => Answer::Error { message: chain(&e), hint: e.hint() },
+    };
+    framing::send(stream, &answer)
+}
+
+fn status(lab: &Lab, stream: &UnixStream) -> std::io::Result<()> {
+    let mut status = lab.status();
+    answer(stream, Ok(&status))?;
+    for pid in status.pids_mut() {
+        // A process may be gone by now: its number must still come, as the client counts them.
+        passing::send_pid(stream, *pid).or_else(|_| passing::send_pid(stream, 1))?;
+    }
+    Ok(())
+}
+
+fn enter(lab: &Lab, stream: &UnixStream, node: &str) -> std::io::Result<()> {
+    let machine = lab.machine(node);
+    let inside_lab = node.is_empty() || lab.topology.switches().any(|switch| switch == node);
+    if machine.is_none() && !inside_lab {
+        let names = lab.names();
+        let message = format!("there is no node {node}");
+        let hint =
+            closest(node, names.iter().map(String::as_str)).map(|near| format!("did you mean {near}?"));
+        let hint = hint.unwrap_or_else(|| format!("there are {}", names.join(", ")));
+        return answer::<Entry>(stream, Err(Error::Hinted { message, hint }));
+    }
+    let mut fds: BTreeMap<&str, BorrowedFd<'_>> =
+        lab.own.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect();
+    if let Some(machine) = &machine {
+        fds.insert("net", machine.net.as_fd());
+        fds.insert("uts", machine.uts.as_fd());
+    }
+    // The user namespace first: only in it is there the right to enter the others.
+    let order = ["user", "mnt", "pid", "net", "uts", "ipc"];
+    let (kinds, fds): (Vec<&str>, Vec<BorrowedFd<'_>>) =
+        order.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
+    let path = inner_path().to_string_lossy().into_owned();
+    let env = BTreeMap::from([("PATH".to_owned(), path)]);
+    answer(stream, Ok(Entry { namespaces: kinds.into_iter().map(str::to_owned).collect(), env }))?;
+    passing::send_fds(stream, &fds)
+}
+
+/// Puts together what the supervisor and the agents know.
+pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
+    let mut states: BTreeMap<(String, String), State> = BTreeMap::new();
+    for process in lab.supervisor.processes() {
+        states.insert((process.spec.node.clone(), process.spec.component.clone()), process.state());
+    }
+    let mut take = |node: &str, component: &str| states.remove(&(node.to_owned(), component.to_owned()));
+    let mut clusters = Vec::new();
+    for cluster in &lab.topology.clusters {
+        let etcd: Vec<EtcdStatus> = cluster
+            .etcd
+            .iter()
+            .map(|member| {
+                let state = take(&member.name, "etcd").unwrap_or_default();
+                EtcdStatus {
+                    node: member.name.clone(),
+                    address: member.address.to_string(),
+                    ready: state.ready,
+                    pid: state.pid,
+                    restarts: state.restarts,
+                    message: state.message,
+                }
+            })
+            .collect();
+        let workers: Vec<WorkerStatus> = cluster
+            .workers
+            .iter()
+            .map(|worker| {
+                let state = take(&worker.name, "agent").unwrap_or_default();
+                worker_status(&worker.name, worker.address.to_string(), state)
+            })
+            .collect();
+        let ready = etcd.iter().all(|e| e.ready) && workers.iter().all(|w| w.ready);
+        clusters.push(ClusterStatus { name: cluster.name.clone(), ready, etcd, workers });
+    }
+    let helpers = states
+        .into_iter()
+        .map(|((node, component), state)| ProcessStatus {
+            name: format!("{component} {node}"),
+            pid: state.pid,
+            ready: state.ready,
+            restarts: state.restarts,
+            message: state.message,
+        })
+        .collect();
+    LabStatus {
+        lab: lab.name.to_string(),
+        ready: started_in.is_some() && clusters.iter().all(|c| c.ready),
+        started_in,
+        pid: 1,
+        clusters,
+        helpers,
+    }
+}
+
+fn worker_status(name: &str, address: String, state: State) -> WorkerStatus {
+    let report = state.report.unwrap_or_default();
+    let agent = ComponentStatus {
+        kind: ComponentKind::Builtin,
+        version: env!("CARGO_PKG_VERSION").into(),
+        ready: state.pid.is_some(),
+        message: state.message.clone(),
+    };
+    let mut components = report.components;
+    let failing = components.iter().find(|(_, c)| !c.ready).map(|(name, c)| format!("{name}: {}", c.message));
+    components.insert("agent".into(), agent);
+    WorkerStatus {
+        name: name.into(),
+        pid: state.pid,
+        addresses: vec![address],
+        ready: state.ready,
+        restarts: state.restarts,
+        message: if state.message.is_empty() { failing.unwrap_or_default() } else { state.message },
+        pod_cidr: report.pod_cidr,
+        components,
+        pods: Vec::new(),
+    }
+}

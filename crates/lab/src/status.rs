@@ -1,0 +1,109 @@
+//! How a lab is: `topo status -o json`.
+
+use std::collections::BTreeMap;
+
+use runtime::ComponentStatus;
+use serde::{Deserialize, Serialize};
+
+/// A whole lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LabStatus {
+    /// Its name.
+    pub lab: String,
+    /// Whether every cluster is ready.
+    pub ready: bool,
+    /// Seconds from `topo up` to ready; none while it starts.
+    pub started_in: Option<f64>,
+    /// Of pid 1, as the caller sees it.
+    pub pid: i32,
+    /// In the order of the topology file.
+    pub clusters: Vec<ClusterStatus>,
+    /// What else runs for the lab: delay lines.
+    pub helpers: Vec<ProcessStatus>,
+}
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// As `C0`.
+    pub name: String,
+    /// Whether all of its nodes are.
+    pub ready: bool,
+    /// The nodes that run etcd.
+    pub etcd: Vec<EtcdStatus>,
+    /// The nodes that run pods.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// An etcd member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdStatus {
+    /// As `C0e1`.
+    pub node: String,
+    /// Its underlay address.
+    pub address: String,
+    /// Whether it serves.
+    pub ready: bool,
+    /// As the caller sees it; none while it does not run.
+    pub pid: Option<i32>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Why it is not ready; may be empty.
+    pub message: String,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    /// As `C0w1`.
+    pub name: String,
+    /// Its agent's, as the caller sees it; none while it does not run.
+    pub pid: Option<i32>,
+    /// In the underlay.
+    pub addresses: Vec<String>,
+    /// Whether the agent and all of its components are.
+    pub ready: bool,
+    /// How often the agent was started again.
+    pub restarts: u32,
+    /// Why it is not ready; may be empty.
+    pub message: String,
+    /// Its share of the pod network, once it has one.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Option<String>,
+    /// By name.
+    pub components: BTreeMap<String, ComponentStatus>,
+    /// The pods that run there, as their agent reports them.
+    pub pods: Vec<serde_json::Value>,
+}
+
+/// A process that belongs to no node's list of components.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessStatus {
+    /// As `delay C0w1-C0s0`.
+    pub name: String,
+    /// As the caller sees it; none while it does not run.
+    pub pid: Option<i32>,
+    /// Whether it does its work.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Why it is not ready; may be empty.
+    pub message: String,
+}
+
+impl LabStatus {
+    /// Every pid in it, in a fixed order: pid 1 first.
+    pub fn pids_mut(&mut self) -> impl Iterator<Item = &mut i32> {
+        let clusters = self.clusters.iter_mut().flat_map(|cluster| {
+            let etcd = cluster.etcd.iter_mut().filter_map(|e| e.pid.as_mut());
+            etcd.chain(cluster.workers.iter_mut().filter_map(|w| w.pid.as_mut()))
+        });
+        let helpers = self.helpers.iter_mut().filter_map(|h| h.pid.as_mut());
+        std::iter::once(&mut self.pid).chain(clusters).chain(helpers)
+    }
+}

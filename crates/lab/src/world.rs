@@ -1,0 +1,130 @@
+//! What the lab's processes see of the file system: the machine's own, with a few places of their own.
+//!
+//! Everything stands in the lab's mount namespace; the machine's mounts and files stay as they are.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use net::mount;
+use nix::mount::MsFlags;
+use topology::Topology;
+
+use crate::error::{Error, Result};
+use crate::state::StateDir;
+
+/// The lab's own folder: what nobody outside needs.
+pub(crate) const LAB: &str = "/run/lab";
+/// Where network namespaces have names, as `ip-netns(8)` wants.
+pub(crate) const NETNS: &str = "/run/netns";
+
+/// Makes the world; gives back what could not be had, a line each, none of it vital.
+pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    // Opened before /run is covered: the state folder is often below it.
+    let folder = File::open(state.path()).map_err(|e| Error::file("open", state.path(), e))?;
+    let hosts = hosts(topology);
+    mount::make_private()?;
+    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount::fs("proc", Path::new("/proc"), plain, "")?;
+    mount::detach(Path::new("/sys"));
+    if let Err(e) = mount::fs("sysfs", Path::new("/sys"), plain, "") {
+        notes.push(format!(
+            "/sys shows the machine's devices, not the lab's: {}",
+            crate::supervisor::chain(&e)
+        ));
+    }
+    mount::fs("tmpfs", Path::new("/run"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755")?;
+    for name in [LAB, NETNS, "/run/lock"] {
+        make_folder(Path::new(name), 0o755)?;
+    }
+    if state.path().starts_with("/run") {
+        make_folder(state.path(), 0o700)?;
+        mount::bind(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())), state.path())?;
+    }
+    if let Err(e) = cover_etc(&hosts) {
+        notes.push(format!("names of nodes do not resolve: {}", crate::supervisor::chain(&e)));
+    }
+    if single_id() {
+        stand_in_for_tcpdump()?;
+    }
+    Ok(notes)
+}
+
+/// Folders that come first on the PATH of what runs in the lab.
+pub(crate) fn stand_ins() -> PathBuf {
+    Path::new(LAB).join("bin")
+}
+
+/// An overlay on `/etc`: names of nodes in `hosts`, `/etc/netns` to write to, and whatever a user
+/// changes there stays in the lab.
+fn cover_etc(hosts: &str) -> Result<()> {
+    let (upper, work) = (Path::new(LAB).join("etc"), Path::new(LAB).join("etc.work"));
+    make_folder(&upper.join("netns"), 0o755)?;
+    make_folder(&work, 0o755)?;
+    write(&upper.join("hosts"), hosts)?;
+    // The machine's resolver is out of reach from here; without one, look-ups fail at once.
+    write(&upper.join("resolv.conf"), "# no name server here: names of nodes are in /etc/hosts\n")?;
+    let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+    let covered = mount::fs("overlay", Path::new("/etc"), MsFlags::empty(), &options);
+    if covered.is_err() {
+        // No overlay here: the one file that matters most can still be replaced.
+        mount::bind(&upper.join("hosts"), Path::new("/etc/hosts"))?;
+    }
+    Ok(())
+}
+
+/// The machine's own hosts, and every node.
+fn hosts(topology: &Topology) -> String {
+    let mut text = fs::read_to_string("/etc/hosts").unwrap_or_else(|_| "127.0.0.1 localhost\n".into());
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str("\n# nodes of this lab\n");
+    for (name, address) in topology.nodes() {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text
+}
+
+/// Whether the user namespace knows only one id (`user_namespaces(7)`: `inside outside length`).
+fn single_id() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let lengths: Vec<u64> =
+        map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse().ok()).collect();
+    lengths.iter().sum::<u64>() == 1
+}
+
+/// tcpdump becomes user `tcpdump` before it captures, and cannot where only one id exists; told to stay
+/// root it works. Programs of the lab find this one first.
+fn stand_in_for_tcpdump() -> Result<()> {
+    let Some(real) = crate::programs::find("tcpdump") else { return Ok(()) };
+    make_folder(&stand_ins(), 0o755)?;
+    let link = Path::new(LAB).join("tcpdump");
+    std::os::unix::fs::symlink(&real, &link).map_err(|e| Error::file("make link", &link, e))?;
+    let path = stand_ins().join("tcpdump");
+    write(&path, TCPDUMP)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+        .map_err(|e| Error::file("make executable", path, e))
+}
+
+const TCPDUMP: &str = "#!/bin/sh
+# Only one user id exists in this lab: stay with it.
+exec /run/lab/tcpdump -Z root \"$@\"
+";
+
+fn make_folder(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|e| Error::file("make folder", path, e))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    File::create(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|e| Error::file("write", path, e))
+}

@@ -1,0 +1,267 @@
+//! The command line, as clap reads it, as `topo man` prints it and as the prompt completes it.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use lab::LabName;
+use topology::{Delay, Loss, Rate};
+
+/// Whole Kubernetes clusters' networks on one Linux machine: instant, harmless to the host, real.
+#[derive(Debug, Parser)]
+#[command(name = "topo", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Which lab
+    #[arg(long, global = true, env = "KNETSIM_LAB", default_value = lab::state::DEFAULT_LAB, value_name = "NAME")]
+    pub(crate) lab: LabName,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a lab; return when it is ready
+    Up(UpArgs),
+    /// End a lab, and everything in it
+    Down(DownArgs),
+    /// Labs on this machine
+    List(OutputArgs),
+    /// Clusters, workers and their components
+    Status(OutputArgs),
+    /// What this machine and kernel can do, what is missing and how to get it
+    Doctor(OutputArgs),
+    /// Run a command in a node; its exit status is passed on
+    Exec(ExecArgs),
+    /// A shell in a node; without a node the prompt, where `C0w1 ping C0w2` works
+    Shell(ShellArgs),
+    /// What the processes of a node have printed
+    Logs(LogsArgs),
+    /// Impair a link, or pull its plug: `link set A B …`, `link A B down`
+    #[command(subcommand, arg_required_else_help = true)]
+    Link(LinkCommand),
+    /// Topology files
+    #[command(subcommand)]
+    Topology(TopologyCommand),
+    /// Names of all nodes and switches
+    Nodes,
+    /// Which interface is plugged into which
+    Net,
+    /// Every link, whether it is up, and what impairs it
+    Links(OutputArgs),
+    /// Nodes with addresses and process ids
+    Dump,
+    /// Every node pings every other
+    Pingall(PingallArgs),
+    /// TCP throughput between two nodes
+    Iperf(IperfArgs),
+    /// Completions for a shell, to be sourced
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// The manual page; with a folder, all of them as files
+    Man {
+        /// Where to write `topo.1`, `topo-up.1`, …
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
+    },
+    /// pid 1 of a lab (started by `up`)
+    #[command(hide = true)]
+    Lab(LabArgs),
+    /// The agent of a worker (started by the lab)
+    #[command(hide = true)]
+    Agent(AgentArgs),
+    /// A delay between two devices (started by the lab)
+    #[command(hide = true)]
+    DelayLine(DelayLineArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Topology file; without, the two clusters of the course
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Only say what is wrong with the file
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Go on to the prompt
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) shell: bool,
+    /// Keep etcd's data when the lab ends, and go on with it: in the state folder, or in DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, value_hint = ValueHint::DirPath)]
+    #[allow(clippy::option_option)]
+    pub(crate) keep: Option<Option<PathBuf>>,
+    /// Seconds to wait for everything to be ready
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) timeout: u64,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    /// Every lab of this user
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables for people
+    Table,
+    /// JSON for programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Node or switch, as C0w1
+    pub(crate) node: String,
+    /// Command and arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    /// Node or switch; without, the prompt
+    pub(crate) node: Option<String>,
+    /// A plain shell in the lab, where `ip netns exec C0w1 …` works
+    #[arg(long, conflicts_with = "node")]
+    pub(crate) ns: bool,
+    /// Run this line as if typed at the prompt, and leave; may be given several times
+    #[arg(short, long = "command", value_name = "LINE", conflicts_with_all = ["node", "ns"])]
+    pub(crate) commands: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Node; `lab` is the lab's own first process
+    pub(crate) node: String,
+    /// As etcd or agent; without, all of the node
+    pub(crate) component: Option<String>,
+    /// Go on printing
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinkCommand {
+    /// Change a link, in both directions; what is not named stays as it is
+    Set(LinkSetArgs),
+    #[command(external_subcommand)]
+    Mininet(Vec<String>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LinkSetArgs {
+    /// A node or switch
+    pub(crate) a: String,
+    /// The switch at the other end
+    pub(crate) b: String,
+    /// Most that passes, as 10mbit
+    #[arg(long)]
+    pub(crate) rate: Option<Rate>,
+    /// Share of packets lost, as 5%; 0% for none
+    #[arg(long)]
+    pub(crate) loss: Option<Loss>,
+    /// One-way delay, as 20ms; 0ms for none
+    #[arg(long)]
+    pub(crate) delay: Option<Delay>,
+    /// Largest packet in bytes
+    #[arg(long, value_parser = clap::value_parser!(u32).range(68..=65535))]
+    pub(crate) mtu: Option<u32>,
+    /// Plug it in
+    #[arg(long, conflicts_with = "down")]
+    pub(crate) up: bool,
+    /// Pull the plug
+    #[arg(long)]
+    pub(crate) down: bool,
+    /// First forget everything that was set before
+    #[arg(long)]
+    pub(crate) clear: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopologyCommand {
+    /// The file as it is understood, with every default
+    Print {
+        /// Topology file; without, the two clusters of the course
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// Form of the answer
+        #[arg(short, long, value_enum, default_value_t = Text::Yaml)]
+        output: Text,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Text {
+    /// A valid topology file
+    Yaml,
+    /// JSON for programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PingallArgs {
+    /// Seconds to wait for answers
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) timeout: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IperfArgs {
+    /// The sending node; without, the first
+    pub(crate) client: Option<String>,
+    /// The receiving node; without, the last
+    #[arg(requires = "client")]
+    pub(crate) server: Option<String>,
+    /// For how many seconds
+    #[arg(short, long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) time: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabArgs {
+    #[arg(long)]
+    pub(crate) name: LabName,
+    #[arg(long)]
+    pub(crate) state: PathBuf,
+    #[arg(long)]
+    pub(crate) keep: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) began: u64,
+    #[arg(long)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    #[arg(long)]
+    pub(crate) cluster: String,
+    #[arg(long)]
+    pub(crate) node: String,
+    #[arg(long)]
+    pub(crate) address: Ipv4Addr,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DelayLineArgs {
+    pub(crate) a: String,
+    pub(crate) b: String,
+    /// Microseconds
+    pub(crate) delay: u64,
+}

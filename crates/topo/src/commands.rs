@@ -1,0 +1,12 @@
+//! One module a verb.
+
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod link;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod manual;
+pub(crate) mod mininet;
+pub(crate) mod status;
+pub(crate) mod topology;
+pub(crate) mod up;

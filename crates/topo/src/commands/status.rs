@@ -1,0 +1,85 @@
+//! `topo status`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use comfy_table::Cell;
+use lab::{LabName, LabStatus};
+
+use crate::cli::Output;
+use crate::enter::client;
+use crate::output::{self, line, verdict};
+
+pub(crate) fn run(lab: &LabName, form: Output) -> Result<ExitCode> {
+    let status = client(lab)?.status()?;
+    match form {
+        Output::Json => output::json(&status)?,
+        Output::Table => {
+            table(&status);
+            if !status.ready {
+                line("");
+                line(format_args!("not ready; `topo logs NODE` shows what a node's processes say"));
+            }
+        }
+    }
+    Ok(ExitCode::from(if status.ready { 0 } else { output::NO }))
+}
+
+/// Clusters and their nodes.
+pub(crate) fn table(status: &LabStatus) {
+    let mut table =
+        output::table(&["CLUSTER", "NODE", "ROLE", "ADDRESS", "READY", "RESTARTS", "PID", "COMPONENTS"]);
+    let number = |n: Option<i32>| n.map_or("-".into(), |n| n.to_string());
+    for cluster in &status.clusters {
+        for etcd in &cluster.etcd {
+            table.add_row([
+                Cell::new(&cluster.name),
+                Cell::new(&etcd.node),
+                Cell::new("etcd"),
+                Cell::new(&etcd.address),
+                yes(etcd.ready),
+                Cell::new(etcd.restarts),
+                Cell::new(number(etcd.pid)),
+                Cell::new(if etcd.ready { "etcd (real)" } else { &etcd.message }),
+            ]);
+        }
+        for worker in &cluster.workers {
+            table.add_row([
+                Cell::new(&cluster.name),
+                Cell::new(&worker.name),
+                Cell::new("worker"),
+                Cell::new(worker.addresses.join(", ")),
+                yes(worker.ready),
+                Cell::new(worker.restarts),
+                Cell::new(number(worker.pid)),
+                Cell::new(components(worker)),
+            ]);
+        }
+    }
+    for helper in &status.helpers {
+        table.add_row([
+            Cell::new("-"),
+            Cell::new(&helper.name),
+            Cell::new("helper"),
+            Cell::new("-"),
+            yes(helper.ready),
+            Cell::new(helper.restarts),
+            Cell::new(number(helper.pid)),
+            Cell::new(&helper.message),
+        ]);
+    }
+    output::print_table(&table);
+}
+
+fn yes(ready: bool) -> Cell {
+    verdict(ready, if ready { "yes" } else { "no" })
+}
+
+fn components(worker: &lab::status::WorkerStatus) -> String {
+    if !worker.ready && !worker.message.is_empty() {
+        return worker.message.clone();
+    }
+    let kind = |kind| if kind == runtime::ComponentKind::Real { "real" } else { "builtin" };
+    let names = worker.components.iter().filter(|(name, _)| *name != "agent");
+    names.map(|(name, c)| format!("{name} ({})", kind(c.kind))).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,104 @@
+//! `topo up`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use lab::init::now;
+use lab::{Client, Event, LabName, LabStatus, Start, StateDir};
+use net::sandbox::IdMap;
+use topology::Topology;
+
+use crate::cli::{ShellArgs, UpArgs};
+use crate::commands::status;
+use crate::commands::topology::load;
+use crate::output::{Progress, line, note};
+use crate::prompt;
+
+pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
+    let began = now();
+    let topology = load(args.file.as_deref())?;
+    if args.check {
+        if !args.quiet {
+            line(summary(&topology));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let state = StateDir::of(lab);
+    let mut progress = Progress::new(!args.quiet);
+    let mut notes = Vec::new();
+    let start = Start {
+        state: &state,
+        topology: &topology,
+        keep: args.keep.clone(),
+        timeout: Duration::from_secs(args.timeout),
+        began,
+    };
+    let started = start.run(|event| match event {
+        Event::Progress { what, done, of } => progress.show(format_args!("{what}: {done} of {of}")),
+        Event::Note { text } => notes.push(text.clone()),
+        Event::Ready | Event::Failed { .. } => {}
+    });
+    progress.clear();
+    for text in notes {
+        note(format_args!("note: {text}"));
+    }
+    let started = started?;
+    if !args.quiet {
+        let status = Client::of(state)?.status()?;
+        report(lab, &status, &started.ids, args.shell);
+    }
+    if args.shell {
+        let code = prompt::run(lab, &ShellArgs { node: None, ns: false, commands: Vec::new() })?;
+        note(format_args!("lab {lab} goes on; `topo down{}` ends it", option(lab)));
+        return Ok(code);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What came up, in how long, and what to type next.
+fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
+    status::table(status);
+    let seconds = status.started_in.unwrap_or_default();
+    let workers: usize = status.clusters.iter().map(|c| c.workers.len()).sum();
+    line("");
+    line(format_args!(
+        "lab {lab}: {} and {} ready in {seconds:.2} s",
+        count(status.clusters.len(), "cluster"),
+        count(workers, "worker"),
+    ));
+    if let IdMap::Single { why } = ids {
+        note(format_args!(
+            "note: only one user id exists in this lab ({why}); programs that change user need more: apt-get install uidmap"
+        ));
+    }
+    if shell {
+        return;
+    }
+    let first = status.clusters.first().and_then(|c| c.workers.first()).map_or("C0w1", |w| w.name.as_str());
+    let option = option(lab);
+    line(format_args!("  topo{option} exec {first} -- ip addr     run something in a worker"));
+    line(format_args!(
+        "  topo{option} shell                  the prompt: pingall, net, {first} ping …, help"
+    ));
+    line(format_args!("  topo{option} down                   end it"));
+}
+
+fn option(lab: &LabName) -> String {
+    if lab.as_str() == lab::state::DEFAULT_LAB { String::new() } else { format!(" --lab {lab}") }
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn summary(topology: &Topology) -> String {
+    let workers: usize = topology.clusters.iter().map(|c| c.workers.len()).sum();
+    let etcd: usize = topology.clusters.iter().map(|c| c.etcd.len()).sum();
+    format!(
+        "ok: {}, {}, {}",
+        count(topology.clusters.len(), "cluster"),
+        count(workers, "worker"),
+        count(etcd, "etcd node"),
+    )
+}

@@ -1,0 +1,160 @@
+//! Running something inside a lab: `topo exec`.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+
+use anyhow::{Context, Result, bail};
+use lab::{Client, LabName, StateDir};
+use net::{mount, process};
+use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::fstat;
+use nix::unistd::Pid;
+
+use crate::output;
+
+/// What a shell says of a command that is not there, and of one that is none (POSIX, `sh`).
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+/// Signals that are for the command, if someone sends them to us.
+const PASSED_ON: [Signal; 9] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGCONT,
+    Signal::SIGWINCH,
+];
+
+/// The running lab of that name.
+pub(crate) fn client(lab: &LabName) -> Result<Client> {
+    Ok(Client::of(StateDir::of(lab))?)
+}
+
+/// Runs a command in a node, and ends as it ends.
+pub(crate) fn exec(lab: &LabName, node: &str, command: &[OsString]) -> Result<ExitCode> {
+    let client = client(lab)?;
+    let folder = env::current_dir().ok();
+    let (entry, fds) = client.enter(node)?;
+    join(&entry.namespaces, &fds)?;
+    if !node.is_empty() {
+        see_as(node)?;
+    }
+    // The same folder, if there is one of that name in here.
+    if folder.is_none_or(|folder| env::set_current_dir(folder).is_err()) {
+        env::set_current_dir("/").context("go to /")?;
+    }
+    let [program, args @ ..] = command else { bail!("exec: no command") };
+    let mut child = Command::new(program);
+    child.args(args).envs(&entry.env);
+    child.env(lab::state::LAB_VARIABLE, lab.as_str());
+    if let Some(base) = client.state().path().parent() {
+        child.env(lab::state::STATE_VARIABLE, base);
+    }
+    // The search for the program must use the PATH that the program gets.
+    if let Some(path) = entry.env.get("PATH") {
+        set_path(path);
+    }
+    run(child, &program.to_string_lossy())
+}
+
+/// Runs a prepared command in the foreground: signals go on to it, its status comes back.
+pub(crate) fn run(mut command: Command, name: &str) -> Result<ExitCode> {
+    let mut set: SigSet = PASSED_ON.into_iter().collect();
+    set.add(Signal::SIGCHLD);
+    set.thread_block().context("block signals")?;
+    let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("catch signals")?;
+    process::unblock_signals(&mut command);
+    process::die_with_parent(&mut command);
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => return Ok(not_started(name, &e)),
+    };
+    let status = wait(child, &signals).with_context(|| format!("wait for {name}"))?;
+    Ok(ExitCode::from(code(status)))
+}
+
+fn not_started(name: &str, error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::NotFound {
+        output::note(format_args!("topo: exec: {name}: command not found"));
+        return ExitCode::from(NOT_FOUND);
+    }
+    output::note(format_args!("topo: exec: {name}: {error}"));
+    ExitCode::from(NOT_EXECUTABLE)
+}
+
+fn wait(mut child: Child, signals: &SignalFd) -> Result<ExitStatus> {
+    let pid = Pid::from_raw(child.id() as i32);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        let Some(info) = signals.read_signal()? else { continue };
+        let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
+        // What the terminal sends goes to its whole foreground group, the command included.
+        let from_terminal = info.ssi_code == nix::libc::SI_KERNEL;
+        if signal != Signal::SIGCHLD && !from_terminal {
+            // It may just have ended.
+            let _ = kill(pid, signal);
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
+    u8::try_from(code).unwrap_or(255)
+}
+
+/// Enters namespaces, but those that this process is in already: entering one's own user namespace is an
+/// error (`setns(2)`).
+pub(crate) fn join(kinds: &[String], fds: &[OwnedFd]) -> Result<()> {
+    let others: Vec<_> =
+        kinds.iter().zip(fds).filter(|(kind, fd)| !is_own(kind, fd)).map(|(_, fd)| fd).collect();
+    let fds: Vec<_> = others.iter().map(|fd| fd.as_fd()).collect();
+    process::join(&fds).context("enter the lab")
+}
+
+fn is_own(kind: &str, fd: &OwnedFd) -> bool {
+    let own = fs::metadata(Path::new("/proc/self/ns").join(kind));
+    match (fstat(fd), own) {
+        (Ok(theirs), Ok(own)) => std::os::unix::fs::MetadataExt::ino(&own) == theirs.st_ino,
+        _ => false,
+    }
+}
+
+/// Makes /sys and /etc those of the node, for this process and its children, as `ip-netns(8)` does.
+fn see_as(node: &str) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+    mount::make_slave()?;
+    mount::detach(Path::new("/sys"));
+    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Not to be had in every container; what reads /sys/class/net then sees the lab's switches.
+    let _ = mount::fs("sysfs", Path::new("/sys"), plain, "");
+    let own = Path::new("/etc/netns").join(node);
+    let Ok(files) = fs::read_dir(own) else { return Ok(()) };
+    for file in files.flatten() {
+        let target = Path::new("/etc").join(file.file_name());
+        if target.exists() {
+            mount::bind(&file.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)]
+fn set_path(path: &str) {
+    // SAFETY: `topo exec` has a single thread.
+    unsafe { env::set_var("PATH", path) };
+}

@@ -1,0 +1,50 @@
+//! The processes of a lab that are ours.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use net::delay::DelayLine;
+use runtime::Notifier;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{AgentArgs, DelayLineArgs, LabArgs};
+
+/// Logs to standard error, which the lab collects; `RUST_LOG` says how much.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+}
+
+/// pid 1.
+pub(crate) fn lab(args: LabArgs) -> anyhow::Result<ExitCode> {
+    log();
+    lab::init::run(lab::init::Options {
+        name: args.name,
+        state: args.state,
+        keep: args.keep,
+        began: Duration::from_nanos(args.began),
+        timeout: Duration::from_secs(args.timeout),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A worker's agent.
+pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
+    log();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let options = agent::Options { node: args.node, address: args.address, etcd: args.etcd };
+    runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A delay line; runs until it is killed.
+pub(crate) fn delay_line(args: &DelayLineArgs) -> anyhow::Result<ExitCode> {
+    log();
+    let mut line = DelayLine::open(&args.a, &args.b, Duration::from_micros(args.delay))?;
+    if let Some(notifier) = Notifier::from_env()? {
+        notifier.ready()?;
+    }
+    line.run(None)?;
+    Ok(ExitCode::SUCCESS)
+}
