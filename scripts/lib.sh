@@ -19,6 +19,7 @@ ping      | iputils-ping     | iputils           | iputils   | iputils          
 ifconfig  | net-tools        | net-tools         | net-tools | net-tools-deprecated | to run: the course types ifconfig
 tcpdump   | tcpdump          | tcpdump           | tcpdump   | tcpdump              | to run: see the packets
 curl      | curl             | curl              | curl      | curl                 | to run: ask services and ingresses
+etcdctl   | etcd-client,etcd | etcd              | etcd      | etcdctl              | to run: look into the stores
 newuidmap | uidmap           | shadow-utils      | shadow    | shadow               | to run: labs without root
 TABLE
 }

@@ -16,8 +16,8 @@ use crate::protocol::{Entry, LinkStatus, Request};
 use crate::state::{Life, StateDir};
 use crate::status::LabStatus;
 
-/// pid 1 answers at once, but a link that is to be verified takes its time.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// pid 1 answers at once, but measuring a link's delay takes that delay, which may be a minute, both ways.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The way to a running lab.
 #[derive(Debug)]

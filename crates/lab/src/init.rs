@@ -196,14 +196,28 @@ impl Launcher {
         let builders = tokio::task::spawn_blocking(move || underlay::build(&topology, &sender));
         let of = self.lab.topology.nodes().count();
         let mut processes = Vec::with_capacity(of);
+        let mut early: Vec<Machine> = Vec::new();
         while let Some(machine) = machines.recv().await {
             let machine: Machine = machine?;
             lock(&self.lab.machines).insert(machine.name.clone(), machine.clone());
-            processes.push(self.lab.supervisor.start(self.spec(&machine)?));
+            early.push(machine);
+            // Whoever asks for an address that is not there yet asks again a second later.
+            let (now, later): (Vec<_>, _) = early.into_iter().partition(|m| self.has_its_store(&m.name));
+            early = later;
+            for machine in now {
+                processes.push(self.lab.supervisor.start(self.spec(&machine)?));
+            }
             reporter.tell(&Event::Progress { what: "nodes".into(), done: processes.len(), of });
         }
         builders.await.map_err(|e| Error::Refused(format!("build the underlay: {e}")))??;
         Ok(processes)
+    }
+
+    /// Whether the nodes of etcd that this one will talk to can be reached; those of etcd wait for nobody.
+    fn has_its_store(&self, name: &str) -> bool {
+        let machines = lock(&self.lab.machines);
+        let cluster = self.lab.topology.clusters.iter().find(|c| c.workers.iter().any(|w| w.name == name));
+        cluster.is_none_or(|cluster| cluster.etcd.iter().all(|member| machines.contains_key(&member.name)))
     }
 
     fn spec(&self, machine: &Machine) -> Result<Spec> {
@@ -306,7 +320,9 @@ async fn wait(lab: &Lab, processes: &[Arc<Process>], timeout: Duration, reporter
 }
 
 fn late(states: &[(&Arc<Process>, crate::supervisor::State)], timeout: Duration) -> Error {
-    let missing: Vec<_> = states.iter().filter(|(_, state)| !state.ready).collect();
+    let mut missing: Vec<_> = states.iter().filter(|(_, state)| !state.ready).collect();
+    // The one that others wait for first.
+    missing.sort_by_key(|(p, _)| (p.spec.component != "etcd", p.spec.node.clone()));
     let names: Vec<_> =
         missing.iter().take(5).map(|(p, _)| format!("{} in {}", p.spec.component, p.spec.node)).collect();
     let more = if missing.len() > names.len() { ", …" } else { "" };
@@ -321,7 +337,7 @@ fn environment(name: &LabName, notify: &Path) -> Vec<(OsString, OsString)> {
         .into_iter()
         .filter_map(|name| Some((name.into(), env::var_os(name)?)))
         .collect();
-    vars.push(("PATH".into(), inner_path()));
+    vars.push(("PATH".into(), programs::path()));
     vars.push((crate::state::LAB_VARIABLE.into(), name.as_str().into()));
     vars.push((runtime::notify::SOCKET.into(), notify.into()));
     // etcd 3.4 refuses other processors unless told so (etcd `etcdmain/etcd.go`, checkSupportArch).
@@ -331,17 +347,6 @@ fn environment(name: &LabName, notify: &Path) -> Vec<(OsString, OsString)> {
     vars.push(("ETCD_LOGGER".into(), "zap".into()));
     vars.push(("ETCD_LOG_LEVEL".into(), "warn".into()));
     vars
-}
-
-/// PATH inside the lab: stand-ins, then the caller's.
-pub(crate) fn inner_path() -> OsString {
-    let mut path = world::stand_ins().into_os_string();
-    if !world::stand_ins().is_dir() {
-        return programs::path();
-    }
-    path.push(":");
-    path.push(programs::path());
-    path
 }
 
 /// The way to `topo up`.

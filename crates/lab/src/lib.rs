@@ -15,7 +15,6 @@
 mod error;
 mod framing;
 mod logs;
-mod programs;
 mod server;
 mod supervisor;
 mod underlay;
@@ -24,6 +23,7 @@ mod world;
 
 pub mod client;
 pub mod init;
+pub mod programs;
 pub mod protocol;
 pub mod start;
 pub mod state;

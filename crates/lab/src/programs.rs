@@ -12,7 +12,7 @@ const SYSTEM: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// The caller's PATH, with the system's folders at its end.
 #[must_use]
-pub(crate) fn path() -> OsString {
+pub fn path() -> OsString {
     let given = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let mut folders: Vec<PathBuf> = env::split_paths(&given).collect();
     for folder in SYSTEM.map(PathBuf::from) {
@@ -25,7 +25,7 @@ pub(crate) fn path() -> OsString {
 
 /// The file that runs as `name`.
 #[must_use]
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
+pub fn find(name: &str) -> Option<PathBuf> {
     env::split_paths(&path()).map(|folder| folder.join(name)).find(|file| runs(file))
 }
 

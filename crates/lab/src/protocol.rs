@@ -1,7 +1,5 @@
 //! What goes over the control socket, and what pid 1 tells while starting.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use topology::LinkProperties;
 
@@ -34,8 +32,8 @@ pub enum Request {
 pub struct Entry {
     /// Kinds, as `user`, `mnt`, `pid`, `net`, `uts`.
     pub namespaces: Vec<String>,
-    /// Variables for what runs there.
-    pub env: BTreeMap<String, String>,
+    /// Whether only one user id exists there (see `net::ids`).
+    pub single_id: bool,
 }
 
 /// A link as it is.

@@ -17,10 +17,11 @@ use topology::closest;
 use crate::client::{Answer, short};
 use crate::error::{Error, Result};
 use crate::framing;
-use crate::init::{Lab, inner_path};
+use crate::init::Lab;
 use crate::protocol::{Entry, Request};
 use crate::status::{ClusterStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
 use crate::supervisor::{State, chain};
+use crate::world;
 
 /// A client that does not speak is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,9 +109,8 @@ fn enter(lab: &Lab, stream: &UnixStream, node: &str) -> std::io::Result<()> {
     let order = ["user", "mnt", "pid", "net", "uts", "ipc"];
     let (kinds, fds): (Vec<&str>, Vec<BorrowedFd<'_>>) =
         order.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
-    let path = inner_path().to_string_lossy().into_owned();
-    let env = BTreeMap::from([("PATH".to_owned(), path)]);
-    answer(stream, Ok(Entry { namespaces: kinds.into_iter().map(str::to_owned).collect(), env }))?;
+    let namespaces = kinds.into_iter().map(str::to_owned).collect();
+    answer(stream, Ok(Entry { namespaces, single_id: world::single_id() }))?;
     passing::send_fds(stream, &fds)
 }
 

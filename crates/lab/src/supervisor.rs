@@ -57,6 +57,22 @@ pub(crate) struct State {
     pub(crate) message: String,
 }
 
+impl State {
+    fn apply(&mut self, notice: Notice) {
+        match notice.report {
+            Some(report) => {
+                self.ready = report.ready();
+                self.report = Some(report);
+            }
+            None => self.ready |= notice.ready,
+        }
+        if self.ready {
+            self.failures = 0;
+            self.message.clear();
+        }
+    }
+}
+
 /// A supervised process.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -88,6 +104,8 @@ pub(crate) struct Supervisor {
     logs: PathBuf,
     processes: Mutex<Vec<Arc<Process>>>,
     reaper: Reaper,
+    /// What a process said that is so new that its pid is not known yet.
+    early: Mutex<HashMap<i32, Notice>>,
     /// Moves whenever a state does.
     changed: watch::Sender<u64>,
 }
@@ -100,6 +118,7 @@ impl Supervisor {
             logs,
             processes: Mutex::default(),
             reaper: Reaper::default(),
+            early: Mutex::default(),
             changed: watch::Sender::new(0),
         })
     }
@@ -132,22 +151,31 @@ impl Supervisor {
     }
 
     fn take_notice(&self, pid: i32, notice: Notice) {
-        let process = self.processes().into_iter().find(|p| p.lock().pid == Some(pid));
-        let Some(process) = process else { return };
-        let mut state = process.lock();
-        match notice.report {
-            Some(report) => {
-                state.ready = report.ready();
-                state.report = Some(report);
+        // Held while looking, so that `known` comes either before or after as a whole.
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.processes().into_iter().find(|p| p.lock().pid == Some(pid)) {
+            Some(process) => process.lock().apply(notice),
+            // Grandchildren speak too; nobody will ask for theirs, and they are few.
+            None => {
+                early.insert(pid, notice);
             }
-            None => state.ready |= notice.ready,
         }
-        if state.ready {
-            state.failures = 0;
-            state.message.clear();
-        }
-        drop(state);
+        drop(early);
         self.tell();
+    }
+
+    /// A process has this pid now; what it has said already counts.
+    fn known(&self, process: &Process, pid: i32) {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = process.lock();
+        state.pid = Some(pid);
+        if let Some(notice) = early.remove(&pid) {
+            state.apply(notice);
+        }
+        // Left by processes that are long gone: their pids come again.
+        if early.len() > 1000 {
+            early.clear();
+        }
     }
 
     /// Starts a process and keeps it running.
@@ -262,7 +290,7 @@ impl Supervisor {
         let ended = self.reaper.watch_over(|| {
             let child = command.spawn().map_err(failed)?;
             let pid = child.id() as i32;
-            process.lock().pid = Some(pid);
+            self.known(process, pid);
             Ok(pid)
         })?;
         self.tell();

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use net::links::VethEnd;
@@ -17,6 +18,9 @@ use topology::{Cable, Topology};
 
 use crate::error::{Error, Result};
 use crate::world;
+
+/// A link that has no carrier by then will not get one.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node: its namespaces, held open by pid 1 so that they outlive whatever runs in them.
 #[derive(Debug, Clone)]
@@ -111,6 +115,10 @@ async fn make_switches(topology: &Topology) -> Result<BTreeMap<String, u32>> {
         links.set_controller(&cable.node_port, indices.get(&cable.node).copied()).await?;
         links.set_up_with_alias(&cable.node_port, &down).await?;
     }
+    for cable in topology.cables().iter().filter(|cable| cable.uplink) {
+        links.wait_for_carrier(&cable.switch_port, PATIENCE).await?;
+        links.wait_for_carrier(&cable.node_port, PATIENCE).await?;
+    }
     Ok(indices)
 }
 
@@ -167,6 +175,8 @@ impl Builder {
         let everywhere =
             Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).map_err(|e| Error::Refused(e.to_string()))?;
         own.add_route(everywhere, None, index).await?;
+        // A packet before the switch forwards would be lost, and TCP waits a second before the next.
+        self.lab.wait_for_carrier(&job.cable.switch_port, PATIENCE).await?;
         Ok(())
     }
 }
@@ -183,7 +193,7 @@ fn forward() -> Result<()> {
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()
         .map_err(|e| net::Error::sys("start a runtime", e).into())
 }

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use net::mount;
@@ -47,15 +47,12 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     if let Err(e) = cover_etc(&hosts) {
         notes.push(format!("names of nodes do not resolve: {}", crate::supervisor::chain(&e)));
     }
-    if single_id() {
-        stand_in_for_tcpdump()?;
+    if single_id()
+        && let Err(e) = net::ids::pretend_to_change()
+    {
+        notes.push(format!("programs that change user fail here: {}", crate::supervisor::chain(&e)));
     }
     Ok(notes)
-}
-
-/// Folders that come first on the PATH of what runs in the lab.
-pub(crate) fn stand_ins() -> PathBuf {
-    Path::new(LAB).join("bin")
 }
 
 /// An overlay on `/etc`: names of nodes in `hosts`, `/etc/netns` to write to, and whatever a user
@@ -90,30 +87,12 @@ fn hosts(topology: &Topology) -> String {
 }
 
 /// Whether the user namespace knows only one id (`user_namespaces(7)`: `inside outside length`).
-fn single_id() -> bool {
+pub(crate) fn single_id() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let lengths: Vec<u64> =
         map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse().ok()).collect();
     lengths.iter().sum::<u64>() == 1
 }
-
-/// tcpdump becomes user `tcpdump` before it captures, and cannot where only one id exists; told to stay
-/// root it works. Programs of the lab find this one first.
-fn stand_in_for_tcpdump() -> Result<()> {
-    let Some(real) = crate::programs::find("tcpdump") else { return Ok(()) };
-    make_folder(&stand_ins(), 0o755)?;
-    let link = Path::new(LAB).join("tcpdump");
-    std::os::unix::fs::symlink(&real, &link).map_err(|e| Error::file("make link", &link, e))?;
-    let path = stand_ins().join("tcpdump");
-    write(&path, TCPDUMP)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-        .map_err(|e| Error::file("make executable", path, e))
-}
-
-const TCPDUMP: &str = "#!/bin/sh
-# Only one user id exists in this lab: stay with it.
-exec /run/lab/tcpdump -Z root \"$@\"
-";
 
 fn make_folder(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new()

@@ -16,10 +16,12 @@
 //! A frame's delay counts from the moment it is read, some microseconds after it came. What the
 //! interface cannot say at all (an SCTP segment that is still to be cut) is dropped and counted.
 
+mod probe;
 mod queue;
 mod segment;
 mod socket;
 
+pub use self::probe::{Place, crossing_time};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

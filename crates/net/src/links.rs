@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnetwork::Ipv4Network;
@@ -160,6 +161,26 @@ impl Links {
         }
     }
 
+    /// Waits until a link carries packets, which it does a moment after both of its ends are up: the
+    /// kernel passes a new carrier on by a work queue, and only then a bridge forwards to its port
+    /// (`net/core/link_watch.c`, `br_port_carrier_check`).
+    ///
+    /// # Errors
+    /// [`Error::Other`] when it does not within `limit`.
+    pub async fn wait_for_carrier(&self, name: &str, limit: Duration) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let link = self.get(name).await?;
+            if link.carrier {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(Error::Other(format!("link {name} has no carrier after {limit:?}: {link:?}")));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// All links of the namespace, in the order of their indices.
     ///
     /// # Errors
@@ -284,7 +305,9 @@ impl Links {
     pub async fn add_route(&self, to: Ipv4Network, gateway: Option<Ipv4Addr>, index: u32) -> Result<()> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(to.network(), to.prefix())
-            .output_interface(index);
+            .output_interface(index)
+            // As `ip route add` does, so that listings look as one knows them.
+            .protocol(netlink_packet_route::route::RouteProtocol::Boot);
         let route = match gateway {
             Some(gateway) => route.gateway(gateway),
             None => route.scope(netlink_packet_route::route::RouteScope::Link),
@@ -298,7 +321,7 @@ impl Links {
     }
 }
 
-fn decode(message: LinkMessage) -> Link {
+pub(crate) fn decode(message: LinkMessage) -> Link {
     let flags = message.header.flags;
     let mut link = Link {
         index: message.header.index,

@@ -18,7 +18,7 @@ pub struct Store(Backend);
 
 #[derive(Debug, Clone)]
 enum Backend {
-    Etcd(Etcd),
+    Etcd(Box<Etcd>),
     Memory(Arc<Memory>),
 }
 
@@ -28,7 +28,7 @@ impl Store {
     /// # Errors
     /// An endpoint that is no URL. Whether etcd is there shows with the first operation.
     pub async fn etcd(endpoints: &[String]) -> Result<Self> {
-        Ok(Self(Backend::Etcd(Etcd::connect(endpoints).await?)))
+        Ok(Self(Backend::Etcd(Box::new(Etcd::connect(endpoints).await?))))
     }
 
     /// An empty store in memory.

@@ -4,6 +4,8 @@
 //! network, each test in its own, so that all can run at once. They need `CAP_SYS_ADMIN`: run them
 //! as root, or inside `unshare --user --map-root-user --net --mount`. Without it they fail; they do not skip.
 
+pub mod topo;
+
 use std::future::Future;
 use std::time::{Duration, Instant};
 

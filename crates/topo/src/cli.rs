@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// The agent of a worker (started by the lab)
     #[command(hide = true)]
     Agent(AgentArgs),
+    /// Tries what this kernel can do (started by `doctor`)
+    #[command(hide = true)]
+    Probe,
     /// A delay between two devices (started by the lab)
     #[command(hide = true)]
     DelayLine(DelayLineArgs),

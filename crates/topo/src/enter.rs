@@ -52,21 +52,23 @@ pub(crate) fn exec(lab: &LabName, node: &str, command: &[OsString]) -> Result<Ex
     if !node.is_empty() {
         see_as(node)?;
     }
+    if entry.single_id {
+        // Where it cannot be had, pid 1 could not either and has said so.
+        let _ = net::ids::pretend_to_change();
+    }
     // The same folder, if there is one of that name in here.
     if folder.is_none_or(|folder| env::set_current_dir(folder).is_err()) {
         env::set_current_dir("/").context("go to /")?;
     }
     let [program, args @ ..] = command else { bail!("exec: no command") };
     let mut child = Command::new(program);
-    child.args(args).envs(&entry.env);
+    child.args(args);
     child.env(lab::state::LAB_VARIABLE, lab.as_str());
     if let Some(base) = client.state().path().parent() {
         child.env(lab::state::STATE_VARIABLE, base);
     }
-    // The search for the program must use the PATH that the program gets.
-    if let Some(path) = entry.env.get("PATH") {
-        set_path(path);
-    }
+    // Programs are looked for on the PATH that they get.
+    child.env("PATH", lab::programs::path());
     run(child, &program.to_string_lossy())
 }
 
@@ -151,10 +153,4 @@ fn see_as(node: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[allow(unsafe_code)]
-fn set_path(path: &str) {
-    // SAFETY: `topo exec` has a single thread.
-    unsafe { env::set_var("PATH", path) };
 }

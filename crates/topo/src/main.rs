@@ -51,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Man { folder } => commands::manual::pages(folder.as_deref()),
         Command::Lab(args) => parts::lab(args),
         Command::Agent(args) => parts::agent(args),
+        Command::Probe => commands::doctor::probe(),
         Command::DelayLine(args) => parts::delay_line(&args),
     }
 }

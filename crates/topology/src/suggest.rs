@@ -6,9 +6,16 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
-        .min()
+        .filter(|(distance, candidate)| *distance <= (candidate.len().min(word.len()) / 3).max(1))
+        .min_by_key(|(distance, candidate)| {
+            (*distance, std::cmp::Reverse(common(word, candidate)), *candidate)
+        })
         .map(|(_, candidate)| candidate)
+}
+
+/// How many characters both begin with.
+fn common(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
 /// Levenshtein distance without regard to case.
@@ -36,6 +43,8 @@ mod tests {
         assert_eq!(closest("wrkers", ["workers", "etcd"]), Some("workers"));
         assert_eq!(closest("c0w1", ["C0w1", "C0w2"]), Some("C0w1"));
         assert_eq!(closest("banana", ["workers", "etcd"]), None);
+        assert_eq!(closest("C0s1", ["C0e1", "C0s0"]), Some("C0s0"));
+        assert_eq!(closest("bogus", ["logs"]), None);
         assert_eq!(closest("x", []), None);
     }
 }

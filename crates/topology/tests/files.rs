@@ -94,89 +94,88 @@ fn a_change_of_a_link_leaves_what_it_does_not_name() {
     assert_eq!(both, serde_yaml::from_str("{rate: 10mbit, mtu: 1400}").unwrap());
 }
 
+/// What is wrong, and the file.
+const REFUSED: &[(&str, &str)] = &[
+    ("not yaml", "clusters: [\n  - name: x\n"),
+    ("nothing", ""),
+    ("no clusters", "clusters: []"),
+    ("unknown key at the top", "clusters: [{name: C0, workers: 1}]\nunderlai: {}\n"),
+    ("unknown key in a cluster", "clusters:\n  - name: C0\n    wrkers: 3\n"),
+    ("no workers", "clusters:\n  - name: C0\n    workers: 0\n"),
+    ("workers of a strange kind", "clusters:\n  - name: C0\n    workers: many\n"),
+    ("negative count", "clusters:\n  - name: C0\n    workers: -1\n"),
+    ("too many workers", "clusters:\n  - name: C0\n    workers: 70000\n"),
+    ("two etcd members", "clusters:\n  - name: C0\n    etcd: 2\n    workers: 1\n"),
+    ("name too long", "clusters:\n  - name: C0\n    workers: [{name: my-long-worker, address: 10.0.0.3}]\n"),
+    ("name unfit", "clusters:\n  - name: C0\n    workers: [{name: a/b, address: 10.0.0.3}]\n"),
+    ("reserved name", "clusters:\n  - name: C0\n    workers: [{name: all, address: 10.0.0.3}]\n"),
+    ("cluster name too long", "clusters:\n  - name: production\n    workers: 1\n"),
+    (
+        "duplicate name",
+        "clusters:\n  - name: C0\n    workers:\n      - {name: w1, address: 10.0.0.3}\n      - {name: w1, address: 10.0.0.4}\n",
+    ),
+    (
+        "duplicate address",
+        "clusters:\n  - name: C0\n    workers:\n      - {name: w1, address: 10.0.0.3}\n      - {name: w2, address: 10.0.0.3}\n",
+    ),
+    (
+        "counted addresses run into listed ones",
+        "clusters:\n  - {name: C0, workers: 3}\n  - {name: C1, workers: {count: 3, firstAddress: 10.0.0.5}}\n",
+    ),
+    ("address outside", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 192.168.0.3}]\n"),
+    ("network address", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 10.0.0.0}]\n"),
+    ("not an address", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 10.0.0.300}]\n"),
+    ("bad underlay", "underlay: {network: 10.0.0.1/8}\nclusters: [{name: C0, workers: 1}]\n"),
+    ("no prefix", "serviceNetwork: 100.64.0.0\nclusters: [{name: C0, workers: 1}]\n"),
+    ("service network overlaps", "serviceNetwork: 10.5.0.0/16\nclusters: [{name: C0, workers: 1}]\n"),
+    (
+        "etcd without default addresses",
+        "underlay: {network: 192.168.7.0/24}\nclusters: [{name: C0, workers: 1}]\n",
+    ),
+    ("mtu", "underlay: {mtu: 68}\nclusters: [{name: C0, workers: 1}]\n"),
+    ("missing pod network file", "podNetwork: {file: flanel.json}\nclusters: [{name: C0, workers: 1}]\n"),
+    (
+        "pod network twice",
+        "podNetwork: {file: x.json, Network: 11.0.0.0/8}\nclusters: [{name: C0, workers: 1}]\n",
+    ),
+    (
+        "pod network backend",
+        "podNetwork: {Network: 11.0.0.0/8, Backend: {Type: vxlan2, VNI: 0, Prt: 1}}\nclusters: [{name: C0, workers: 1}]\n",
+    ),
+    (
+        "pod subnet bounds",
+        "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 20, SubnetMin: 11.10.1.0, SubnetMax: 12.0.0.0}\nclusters: [{name: C0, workers: 1}]\n",
+    ),
+    (
+        "pod subnet length",
+        "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 8}\nclusters: [{name: C0, workers: 1}]\n",
+    ),
+    ("components word", "components: {flannel: builtn}\nclusters: [{name: C0, workers: 1}]\n"),
+    ("components part", "components: {flanel: auto}\nclusters: [{name: C0, workers: 1}]\n"),
+    ("missing manifest", "manifests: [web.yaml]\nclusters: [{name: C0, workers: 1}]\n"),
+    (
+        "link to nowhere",
+        "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w3, C0s0], rate: 10mbit}\n",
+    ),
+    ("link of strangers", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0w2]}\n"),
+    (
+        "link with bad figures",
+        "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0], rate: fast}\n",
+    ),
+    (
+        "link twice",
+        "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0]}\n  - {between: [C0s0, C0w1]}\n",
+    ),
+    (
+        "several at once",
+        "underlay: {network: 10.0.0.0/33}\nserviceNetwork: x\nclusters:\n  - {name: C0, workers: 0}\n  - {name: C0, workers: 1}\n",
+    ),
+];
+
 #[test]
 fn refused_files_are_told_where_and_why() {
-    let cases = [
-        ("not yaml", "clusters: [\n  - name: x\n"),
-        ("nothing", ""),
-        ("no clusters", "clusters: []"),
-        ("unknown key at the top", "clusters: [{name: C0, workers: 1}]\nunderlai: {}\n"),
-        ("unknown key in a cluster", "clusters:\n  - name: C0\n    wrkers: 3\n"),
-        ("no workers", "clusters:\n  - name: C0\n    workers: 0\n"),
-        ("workers of a strange kind", "clusters:\n  - name: C0\n    workers: many\n"),
-        ("negative count", "clusters:\n  - name: C0\n    workers: -1\n"),
-        ("too many workers", "clusters:\n  - name: C0\n    workers: 70000\n"),
-        ("two etcd members", "clusters:\n  - name: C0\n    etcd: 2\n    workers: 1\n"),
-        (
-            "name too long",
-            "clusters:\n  - name: C0\n    workers: [{name: my-long-worker, address: 10.0.0.3}]\n",
-        ),
-        ("name unfit", "clusters:\n  - name: C0\n    workers: [{name: a/b, address: 10.0.0.3}]\n"),
-        ("reserved name", "clusters:\n  - name: C0\n    workers: [{name: all, address: 10.0.0.3}]\n"),
-        ("cluster name too long", "clusters:\n  - name: production\n    workers: 1\n"),
-        (
-            "duplicate name",
-            "clusters:\n  - name: C0\n    workers:\n      - {name: w1, address: 10.0.0.3}\n      - {name: w1, address: 10.0.0.4}\n",
-        ),
-        (
-            "duplicate address",
-            "clusters:\n  - name: C0\n    workers:\n      - {name: w1, address: 10.0.0.3}\n      - {name: w2, address: 10.0.0.3}\n",
-        ),
-        (
-            "counted addresses run into listed ones",
-            "clusters:\n  - {name: C0, workers: 3}\n  - {name: C1, workers: {count: 3, firstAddress: 10.0.0.5}}\n",
-        ),
-        ("address outside", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 192.168.0.3}]\n"),
-        ("network address", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 10.0.0.0}]\n"),
-        ("not an address", "clusters:\n  - name: C0\n    workers: [{name: w1, address: 10.0.0.300}]\n"),
-        ("bad underlay", "underlay: {network: 10.0.0.1/8}\nclusters: [{name: C0, workers: 1}]\n"),
-        ("no prefix", "serviceNetwork: 100.64.0.0\nclusters: [{name: C0, workers: 1}]\n"),
-        ("service network overlaps", "serviceNetwork: 10.5.0.0/16\nclusters: [{name: C0, workers: 1}]\n"),
-        (
-            "etcd without default addresses",
-            "underlay: {network: 192.168.7.0/24}\nclusters: [{name: C0, workers: 1}]\n",
-        ),
-        ("mtu", "underlay: {mtu: 68}\nclusters: [{name: C0, workers: 1}]\n"),
-        ("missing pod network file", "podNetwork: {file: flanel.json}\nclusters: [{name: C0, workers: 1}]\n"),
-        (
-            "pod network twice",
-            "podNetwork: {file: x.json, Network: 11.0.0.0/8}\nclusters: [{name: C0, workers: 1}]\n",
-        ),
-        (
-            "pod network backend",
-            "podNetwork: {Network: 11.0.0.0/8, Backend: {Type: vxlan2, VNI: 0, Prt: 1}}\nclusters: [{name: C0, workers: 1}]\n",
-        ),
-        (
-            "pod subnet bounds",
-            "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 20, SubnetMin: 11.10.1.0, SubnetMax: 12.0.0.0}\nclusters: [{name: C0, workers: 1}]\n",
-        ),
-        (
-            "pod subnet length",
-            "podNetwork: {Network: 11.0.0.0/8, SubnetLen: 8}\nclusters: [{name: C0, workers: 1}]\n",
-        ),
-        ("components word", "components: {flannel: builtn}\nclusters: [{name: C0, workers: 1}]\n"),
-        ("components part", "components: {flanel: auto}\nclusters: [{name: C0, workers: 1}]\n"),
-        ("missing manifest", "manifests: [web.yaml]\nclusters: [{name: C0, workers: 1}]\n"),
-        (
-            "link to nowhere",
-            "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w3, C0s0], rate: 10mbit}\n",
-        ),
-        ("link of strangers", "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0w2]}\n"),
-        (
-            "link with bad figures",
-            "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0], rate: fast}\n",
-        ),
-        (
-            "link twice",
-            "clusters: [{name: C0, workers: 2}]\nlinks:\n  - {between: [C0w1, C0s0]}\n  - {between: [C0s0, C0w1]}\n",
-        ),
-        (
-            "several at once",
-            "underlay: {network: 10.0.0.0/33}\nserviceNetwork: x\nclusters:\n  - {name: C0, workers: 0}\n  - {name: C0, workers: 1}\n",
-        ),
-    ];
     let mut said = String::new();
-    for (what, text) in cases {
+    for (what, text) in REFUSED {
         writeln!(said, "# {what}\n{}", complaints(text)).unwrap();
     }
     insta::assert_snapshot!(said);

@@ -127,7 +127,7 @@ pub(crate) fn pingall(lab: &LabName, args: &PingallArgs) -> Result<ExitCode> {
             line("");
         }
     }
-    let dropped = if sent == 0 { 0 } else { (sent - received) * 100 / sent };
+    let dropped = ((sent - received) * 100usize).checked_div(sent).unwrap_or(0);
     line(format_args!("*** Results: {dropped}% dropped ({received}/{sent} received)"));
     Ok(ExitCode::from(if received == sent { 0 } else { output::NO }))
 }

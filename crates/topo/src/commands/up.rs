@@ -69,7 +69,7 @@ fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
     ));
     if let IdMap::Single { why } = ids {
         note(format_args!(
-            "note: only one user id exists in this lab ({why}); programs that change user need more: apt-get install uidmap"
+            "note: only one user id exists in this lab ({why}); programs that change user stay root in it"
         ));
     }
     if shell {
