@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use net::process;
 use nix::fcntl::OFlag;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -108,6 +109,7 @@ pub fn run(options: Options) -> Result<()> {
 
 fn live(options: &Options, reporter: &Reporter) -> Result<()> {
     let lock_file = File::from(process::inherited(LOCK)?);
+    allow_many_files();
     crate::state::lock_life(&lock_file).map_err(|e| Error::file("lock", options.state.join("lock"), e))?;
     let state = StateDir::at(options.name.clone(), options.state.clone());
     let topology = topology::load(&state.topology())?;
@@ -125,6 +127,15 @@ fn live(options: &Options, reporter: &Reporter) -> Result<()> {
     })();
     folder.tidy(&state);
     result
+}
+
+/// Three descriptors a node are held open here; the usual limit of 1024 is one for `select(2)`, which
+/// nothing of ours uses.
+fn allow_many_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // What is missing shows where it is missed.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// Comes up, then waits for a reason to end.
@@ -177,7 +188,8 @@ async fn come_up(
     let processes = launcher.build(reporter).await?;
     lab.wires.apply_file(&lab).await?;
     wait(&lab, &processes, options.timeout, reporter).await?;
-    *lock(&lab.started_in) = Some(now().saturating_sub(options.began).as_secs_f64());
+    let took = now().saturating_sub(options.began);
+    *lock(&lab.started_in) = Some((took.as_secs_f64() * 1000.0).round() / 1000.0);
     ready.store(true, Ordering::SeqCst);
     reporter.tell(&Event::Ready);
     Ok(())

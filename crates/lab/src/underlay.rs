@@ -5,13 +5,15 @@ use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use net::links::VethEnd;
-use net::{Links, NetNs, process};
+use net::batch::{Batcher, Change};
+use net::links::{Link, VethEnd};
+use net::{Links, Mac, NetNs, process};
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::UnboundedSender;
 use topology::{Cable, Topology};
@@ -19,6 +21,8 @@ use topology::{Cable, Topology};
 use crate::error::{Error, Result};
 use crate::world;
 
+/// Half of what the kernel learns by itself: other labs want their part.
+const MOST_LEARNT: usize = 512;
 /// A link that has no carrier by then will not get one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -58,27 +62,86 @@ pub(crate) fn build(topology: &Topology, ready: &UnboundedSender<Result<Machine>
     let switches = runtime()?.block_on(make_switches(topology))?;
     let jobs = Mutex::new(jobs(topology, &switches));
     let mtu = topology.underlay.mtu;
+    let stations = Mutex::new(Vec::new());
+    on_threads(|| {
+        let builder = Builder::new(mtu);
+        loop {
+            let job = locked(&jobs).pop_front();
+            let Some(job) = job else { return };
+            let made = match &builder {
+                Ok(builder) => builder.make(&job),
+                Err(e) => Err(Error::Refused(crate::supervisor::chain(e))),
+            };
+            let made = made.map(|(machine, station)| {
+                locked(&stations).push(station);
+                machine
+            });
+            // The receiver is gone once something failed: there is nothing left to do.
+            if ready.send(made).is_err() {
+                return;
+            }
+        }
+    });
+    let stations = stations.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if stations.len() * stations.len() > MOST_LEARNT { introduce(&stations) } else { Ok(()) }
+}
+
+/// Runs `work` on a few threads at once, twice as many as there are processors: each waits for the kernel
+/// at times.
+fn on_threads(work: impl Fn() + Sync) {
     let count = thread::available_parallelism().map_or(2, usize::from) * 2;
     thread::scope(|scope| {
         for _ in 0..count {
-            scope.spawn(|| {
-                let builder = Builder::new(mtu);
-                loop {
-                    let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(job) = job else { return };
-                    let made = match &builder {
-                        Ok(builder) => builder.make(&job),
-                        Err(e) => Err(Error::Refused(crate::supervisor::chain(e))),
-                    };
-                    // The receiver is gone once something failed: there is nothing left to do.
-                    if ready.send(made).is_err() {
-                        return;
-                    }
-                }
-            });
+            scope.spawn(&work);
         }
     });
-    Ok(())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What other nodes have to know of a node, and where they can be told what it has to know.
+#[derive(Debug)]
+struct Station {
+    net: Arc<NetNs>,
+    index: u32,
+    address: Ipv4Addr,
+    mac: [u8; 6],
+}
+
+/// Tells every node the Ethernet address of every other.
+///
+/// The kernel learns at most 1024 neighbours in all namespaces together (`net.ipv4.neigh.default.gc_thresh3`,
+/// which is the machine's and not ours to change). Many nodes that talk to each other need more; entries that
+/// are permanent do not count.
+fn introduce(stations: &[Station]) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(None);
+    on_threads(|| {
+        while let Some(station) = stations.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let others = stations.iter().filter(|other| other.address != station.address);
+            let changes: Vec<Change> = others
+                .map(|other| Change::SetNeighbour {
+                    index: station.index,
+                    address: other.address,
+                    mac: Mac(other.mac),
+                })
+                .collect();
+            let told = station.net.enter().and_then(|()| Batcher::open()?.run(&changes));
+            match told {
+                Ok(refused) if refused.is_empty() => {}
+                Ok(refused) => {
+                    *locked(&failed) = Some(net::Error::Other(format!("enter neighbours: {refused:?}")))
+                }
+                Err(e) => *locked(&failed) = Some(e),
+            }
+        }
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 fn jobs(topology: &Topology, switches: &BTreeMap<String, u32>) -> VecDeque<Job> {
@@ -146,7 +209,7 @@ impl Builder {
 
     /// Makes a node. The calling thread moves into it, and with the next call into the next one; the
     /// thread is this module's own.
-    fn make(&self, job: &Job) -> Result<Machine> {
+    fn make(&self, job: &Job) -> Result<(Machine, Station)> {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS)
             .map_err(|e| net::Error::sys(format!("make the namespaces of {}", job.name), e))?;
         nix::unistd::sethostname(&job.name)
@@ -155,11 +218,15 @@ impl Builder {
         let uts = process::own_namespace("uts")?;
         net.bind(Path::new(world::NETNS).join(&job.name))?;
         forward()?;
-        self.runtime.block_on(self.plug_in(job, &net))?;
-        Ok(Machine { name: job.name.clone(), net: Arc::new(net), uts: Arc::new(uts) })
+        let own = self.runtime.block_on(self.plug_in(job, &net))?;
+        let (net, uts) = (Arc::new(net), Arc::new(uts));
+        let mac = own.mac.as_slice().try_into();
+        let mac = mac.map_err(|_| Error::Refused(format!("{} has no Ethernet address", own.name)))?;
+        let station = Station { net: net.clone(), index: own.index, address: job.address.ip(), mac };
+        Ok((Machine { name: job.name.clone(), net, uts }, station))
     }
 
-    async fn plug_in(&self, job: &Job, net: &NetNs) -> Result<()> {
+    async fn plug_in(&self, job: &Job, net: &NetNs) -> Result<Link> {
         let (down, up) = aliases(&job.cable);
         let name = &job.cable.node_port;
         let port = VethEnd { name: &job.cable.switch_port, alias: &up };
@@ -167,17 +234,17 @@ impl Builder {
         self.lab.add_veth(port, Some(job.switch), peer, Some(net), self.mtu).await?;
         let own = Links::open()?;
         own.set_up("lo", true).await?;
-        let index = own.get(name).await?.index;
-        own.add_address(index, job.address).await?;
+        let link = own.get(name).await?;
+        own.add_address(link.index, job.address).await?;
         own.set_up_with_alias(name, &down).await?;
         // No gateway: whoever is not here is asked for by ARP. It is there so that packets to services
         // have a way, as on real nodes; they are rewritten before they leave.
         let everywhere =
             Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0).map_err(|e| Error::Refused(e.to_string()))?;
-        own.add_route(everywhere, None, index).await?;
+        own.add_route(everywhere, None, link.index).await?;
         // A packet before the switch forwards would be lost, and TCP waits a second before the next.
         self.lab.wait_for_carrier(&job.cable.switch_port, PATIENCE).await?;
-        Ok(())
+        Ok(link)
     }
 }
 

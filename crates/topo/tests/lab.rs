@@ -202,6 +202,21 @@ fn several_labs_run_side_by_side() {
 }
 
 #[test]
+fn a_hundred_workers_reach_each_other() {
+    let bench = bench();
+    let said =
+        bench.ok(["up", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf/hundred-workers.yaml")]);
+    assert!(said.contains("C0w1 … C0w100"), "{said}");
+    let said = bench.ok(["pingall", "--timeout", "10"]);
+    assert!(
+        said.ends_with("*** Results: 0% dropped (10100/10100 received)\n"),
+        "{}",
+        &said[said.len() - 100..]
+    );
+    assert_eq!(bench.ok(["down"]), "lab knetsim ended\n");
+}
+
+#[test]
 fn three_etcd_members_outlive_one() {
     let bench = bench();
     let file = bench.folder().join("lab.yaml");

@@ -71,6 +71,37 @@ pub(crate) fn table(status: &LabStatus) {
     output::print_table(&table);
 }
 
+/// Clusters, each with its first and last nodes.
+pub(crate) fn summary(status: &LabStatus) {
+    let mut table = output::table(&["CLUSTER", "ROLE", "NODES", "NAMES", "ADDRESSES"]);
+    let span =
+        |first: &str, last: &str| if first == last { first.into() } else { format!("{first} … {last}") };
+    for cluster in &status.clusters {
+        if let (Some(first), Some(last)) = (cluster.etcd.first(), cluster.etcd.last()) {
+            let (names, addresses) = (span(&first.node, &last.node), span(&first.address, &last.address));
+            table.add_row([
+                cluster.name.clone(),
+                "etcd".into(),
+                cluster.etcd.len().to_string(),
+                names,
+                addresses,
+            ]);
+        }
+        if let (Some(first), Some(last)) = (cluster.workers.first(), cluster.workers.last()) {
+            let addresses = span(&first.addresses.join(", "), &last.addresses.join(", "));
+            let names = span(&first.name, &last.name);
+            table.add_row([
+                cluster.name.clone(),
+                "worker".into(),
+                cluster.workers.len().to_string(),
+                names,
+                addresses,
+            ]);
+        }
+    }
+    output::print_table(&table);
+}
+
 fn yes(ready: bool) -> Cell {
     verdict(ready, if ready { "yes" } else { "no" })
 }

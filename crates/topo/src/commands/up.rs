@@ -15,6 +15,9 @@ use crate::commands::topology::load;
 use crate::output::{Progress, line, note};
 use crate::prompt;
 
+/// Above this a line for each node tells less than one for each cluster.
+const MANY: usize = 30;
+
 pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
     let began = now();
     let topology = load(args.file.as_deref())?;
@@ -58,9 +61,13 @@ pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
 
 /// What came up, in how long, and what to type next.
 fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
-    status::table(status);
     let seconds = status.started_in.unwrap_or_default();
     let workers: usize = status.clusters.iter().map(|c| c.workers.len()).sum();
+    if workers > MANY {
+        status::summary(status);
+    } else {
+        status::table(status);
+    }
     line("");
     line(format_args!(
         "lab {lab}: {} and {} ready in {seconds:.2} s",
