@@ -1,7 +1,32 @@
-//! The Kubernetes types in use, and where the API server keeps their objects in etcd.
+//! The Kubernetes types in use, where the API server keeps their objects in etcd, and what it does with
+//! an object before it stores it.
+//!
+//! - [`kinds`]: the kinds in use, found by every name that a user of kubectl types; [`keys`]: their keys;
+//! - [`admit`]: from a document to an object that may be stored: [`decode`] strictly, set [`default`]s,
+//!   [`validate`], refuse in the API server's words;
+//! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
+//! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
+//!
+//! No I/O: what depends on the clock or on chance is handed in.
+//!
+//! Texts are those of Kubernetes 1.33, the version of the types, except that a compound value is shown
+//! as JSON (as from 1.34 on) and not in Go's syntax.
 
+pub mod admit;
+pub mod decode;
+pub mod default;
+pub mod field;
 pub mod keys;
+pub mod kinds;
+pub mod names;
+pub mod quantity;
+pub mod selector;
 pub mod time;
+pub mod validate;
 
+pub use admit::{Rejection, Rules};
+pub use field::{FieldError, Invalid};
 pub use k8s_openapi as types;
 pub use keys::Kind;
+pub use kinds::KindInfo;
+pub use selector::{FieldSelector, Selector};

@@ -16,8 +16,10 @@ use crate::protocol::{Entry, LinkStatus, Request};
 use crate::state::{Life, StateDir};
 use crate::status::LabStatus;
 
-/// pid 1 answers at once, but measuring a link's delay takes that delay, which may be a minute, both ways.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// pid 1 answers at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Measuring a link's delay takes that delay, which may be a minute, both ways.
+const LINK_PATIENCE: Duration = Duration::from_secs(180);
 
 /// The way to a running lab.
 #[derive(Debug)]
@@ -85,7 +87,9 @@ impl Client {
     /// Where the kernel cannot, or what was set does not show.
     pub fn link_set(&self, a: &str, b: &str, change: LinkProperties, clear: bool) -> Result<LinkStatus> {
         let request = Request::LinkSet { between: (a.into(), b.into()), change, clear };
-        self.call(&self.connect()?, &request)
+        let stream = self.connect()?;
+        stream.set_read_timeout(Some(LINK_PATIENCE)).map_err(Error::Protocol)?;
+        self.call(&stream, &request)
     }
 
     fn connect(&self) -> Result<UnixStream> {
@@ -95,12 +99,29 @@ impl Client {
     }
 
     fn call<T: DeserializeOwned>(&self, stream: &UnixStream, request: &Request) -> Result<T> {
-        framing::send(stream, request).map_err(Error::Protocol)?;
-        let answer: Answer<T> = framing::receive(stream).map_err(Error::Protocol)?;
+        framing::send(stream, request).map_err(|e| self.no_answer(e))?;
+        let answer: Answer<T> = framing::receive(stream).map_err(|e| self.no_answer(e))?;
         match answer {
             Answer::Ok(value) => Ok(value),
             Answer::Error { message, hint: None } => Err(Error::Refused(message)),
             Answer::Error { message, hint: Some(hint) } => Err(Error::Hinted { message, hint }),
+        }
+    }
+}
+
+impl Client {
+    fn no_answer(&self, error: io::Error) -> Error {
+        let Some(Life::Running(pid)) = self.state.life() else {
+            return Error::NotRunning(self.state.name().to_string());
+        };
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Error::Protocol(error);
+        }
+        Error::Hinted {
+            message: format!("lab {} does not answer", self.state.name()),
+            hint: format!(
+                "its first process may be stopped: `kill -CONT {pid}`, or end the lab with `topo down`"
+            ),
         }
     }
 }

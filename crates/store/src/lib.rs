@@ -1,13 +1,32 @@
 //! Kubernetes objects in etcd, as the API server keeps them: JSON under `/registry`, and
 //! `resourceVersion` is the revision of the object's last change (`mod_revision`).
 //!
-//! [`Store`] is either a cluster's etcd or a twin in memory for tests; both pass the same contract
-//! suite.
+//! - [`Store`]: get, list, compare-and-swap, delete and watch, by type or, for the command line, by the
+//!   table of kinds;
+//! - [`Watch`]: what changes from a revision on;
+//! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd.
+//!
+//! A store is a cluster's etcd, or a twin in memory for tests; both pass the same contract suite
+//! (`tests/store/contract.rs`).
+//!
+//! ```text
+//! typed, untyped ── Store ── Backend ── Etcd     (etcd.rs, etcd/watch.rs: failover, time limits)
+//! Watch ────────────┘            └──── Memory    (memory.rs: keys, revisions and a log)
+//! Reflector: list, watch, and on any trouble list again and compare
+//! ```
 
+mod backend;
+mod encoding;
+mod entry;
 mod error;
 mod etcd;
 mod memory;
+mod reflector;
 mod typed;
+mod untyped;
+mod watch;
 
-pub use error::{Error, Result};
-pub use typed::Store;
+pub use error::{Cause, Error, Result};
+pub use reflector::{Change, Changes, ObjectName, Objects, Reflector, Status};
+pub use typed::{List, Object, Store};
+pub use watch::{Event, Watch};

@@ -83,12 +83,24 @@ fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
         return;
     }
     let first = status.clusters.first().and_then(|c| c.workers.first()).map_or("C0w1", |w| w.name.as_str());
-    let option = option(lab);
-    line(format_args!("  topo{option} exec {first} -- ip addr     run something in a worker"));
-    line(format_args!(
-        "  topo{option} shell                  the prompt: pingall, net, {first} ping …, help"
-    ));
-    line(format_args!("  topo{option} down                   end it"));
+    let topo = format!("{}{}", own_name(), option(lab));
+    let rows = [
+        (format!("{topo} exec {first} -- ip addr"), "run something in a worker".to_owned()),
+        (format!("{topo} shell"), format!("the prompt: pingall, net, {first} ping …, help")),
+        (format!("{topo} down"), "end it".to_owned()),
+    ];
+    let width = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    for (command, meaning) in rows {
+        line(format_args!("  {command:width$}  {meaning}"));
+    }
+}
+
+/// What to type to run this program again: `topo`, if that is what PATH has, else as it was called.
+fn own_name() -> String {
+    let called = std::env::args().next().unwrap_or_else(|| "topo".into());
+    let same = |path: std::path::PathBuf| Some(path.canonicalize().ok()? == std::env::current_exe().ok()?);
+    let on_path = lab::programs::find("topo").and_then(same).unwrap_or(false);
+    if on_path || !called.contains('/') { "topo".into() } else { called }
 }
 
 fn option(lab: &LabName) -> String {

@@ -1,0 +1,45 @@
+//! Keys, values and revisions, as both backends give them.
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
+    /// Of its last change.
+    pub(crate) revision: i64,
+    /// Of the change that made it; another one for a key that was deleted and made again.
+    pub(crate) created: i64,
+}
+
+/// All entries below a prefix, as of one revision, in the order of the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listing {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) revision: i64,
+}
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// The key has a new value.
+    Put(Entry),
+    /// The key is gone.
+    Deleted {
+        key: String,
+        revision: i64,
+        /// What it was; unknown if that has been compacted.
+        before: Option<Entry>,
+    },
+    /// Nothing has changed up to this revision.
+    Progress(i64),
+}
+
+/// How a conditional change went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome<T> {
+    Done(T),
+    /// The key is there with another revision than expected.
+    Differs,
+    /// The key is not there.
+    Missing,
+}
