@@ -1,7 +1,7 @@
 //! Word of links that come, change and go.
 
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_core::NetlinkPayload;
@@ -56,6 +56,11 @@ impl LinkEvents {
     /// Nothing is lost when this is dropped before it is ready.
     pub async fn next(&mut self) -> Option<String> {
         self.events.next().await
+    }
+
+    /// Passes over all that has been told so far, for who is going to look anyway.
+    pub fn pass_over(&mut self) {
+        while let Some(Some(_)) = self.next().now_or_never() {}
     }
 }
 

@@ -55,7 +55,8 @@ pub struct VxlanInfo {
 impl Links {
     /// Makes a VXLAN device, down and without address.
     ///
-    /// What `device` does not say is left to the kernel, as flannel leaves it.
+    /// It has no transmit queue: packets go on to the interface below, which has one. What else `device`
+    /// does not say is left to the kernel.
     ///
     /// # Errors
     /// `EEXIST` when the name, or the identifier on that port, is taken; `EOPNOTSUPP` when the kernel
@@ -67,6 +68,7 @@ impl Links {
             .local(device.local)
             .learning(device.learning)
             .mtu(device.mtu)
+            .txqueuelen(0)
             .address(device.mac.0.to_vec());
         if let Some(port) = device.port {
             message = message.port(port);

@@ -1,0 +1,85 @@
+//! What can keep flannel from its work.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::lease::Exhausted;
+
+/// Why the daemon cannot do its work now. It tells this on the board and tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no configuration.
+    #[error("etcd has no network config under {key}; put it there, as conf/flannel-network-config.json")]
+    NoConfig {
+        /// Where it should be.
+        key: String,
+    },
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No subnet is left.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// Others were faster, each time.
+    #[error("others leased each of the {tries} subnets that were tried; trying again")]
+    Race {
+        /// How often.
+        tries: u32,
+    },
+    /// No interface has the address that is to be the worker's.
+    #[error("no interface has the address {0}")]
+    NoInterface(Ipv4Addr),
+    /// etcd cannot be reached or refuses.
+    #[error("etcd at {endpoints}")]
+    Etcd {
+        /// Where.
+        endpoints: String,
+        /// What it said.
+        #[source]
+        source: Box<etcd_client::Error>,
+    },
+    /// etcd does not answer, or no longer.
+    #[error("etcd at {endpoints} {what}")]
+    Away {
+        /// Where.
+        endpoints: String,
+        /// What it does, as `does not answer`.
+        what: &'static str,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] net::Error),
+    /// The kernel refused the rules that masquerade.
+    #[error("masquerade the pod network")]
+    Masquerade(#[source] nft::Error),
+    /// A file operation failed.
+    #[error("{what} {}", path.display())]
+    File {
+        /// The operation, as `write`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system has no random bytes.
+    #[error("get random bytes")]
+    Random(#[source] io::Error),
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with everything below it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut parts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        parts.push(error.to_string());
+        source = error.source();
+    }
+    parts.join(": ")
+}
