@@ -6,7 +6,7 @@
 
 # One line a need: probe | apt | dnf | pacman | zypper | why.
 # probe: a command; `header:FILE:MODULE`, a C header or its pkg-config module; `certificates` of the
-# usual authorities; `protos`, the types of protobuf itself.
+# usual authorities; `protos`, the types of protobuf itself; `plugin:NAME`, a CNI plugin.
 # apt: alternatives by comma, the first that apt knows is taken.
 run_needs() {
   cat <<'TABLE'
@@ -42,6 +42,7 @@ test_needs() {
 unshare | util-linux | util-linux-core | util-linux | util-linux | to test: a namespace a test
 nsenter | util-linux | util-linux-core | util-linux | util-linux | to test: the yardstick of topo exec
 setpriv | util-linux | util-linux-core | util-linux | util-linux | to test: as a user without privileges
+plugin:bridge | containernetworking-plugins | containernetworking-plugins | cni-plugins | cni-plugins | to test: real CNI plugins
 TABLE
 }
 
@@ -100,6 +101,12 @@ present() {
       [[ -e /usr/include/google/protobuf/descriptor.proto ]] && return 0
       protoc=${PROTOC:-$(command -v protoc)} || return 1
       [[ -e ${protoc%/*}/../include/google/protobuf/descriptor.proto ]]
+      ;;
+    plugin:*)
+      for file in /opt/cni/bin /usr/lib/cni /usr/libexec/cni; do
+        [[ -x $file/${1#plugin:} ]] && return 0
+      done
+      return 1
       ;;
     protoc) [[ -n ${PROTOC:-} ]] || command -v protoc >/dev/null ;;
     *) command -v "$1" >/dev/null ;;

@@ -1,5 +1,6 @@
 //! One module a verb.
 
+pub(crate) mod cni;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod link;

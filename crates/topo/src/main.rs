@@ -41,6 +41,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => commands::logs::run(lab, &args),
         Command::Link(command) => commands::link::run(lab, command),
         Command::Topology(command) => commands::topology::run(&command),
+        Command::Cni(command) => commands::cni::run(&command),
         Command::Nodes => commands::mininet::nodes(lab),
         Command::Net => commands::mininet::net(lab),
         Command::Links(args) => commands::mininet::links(lab, args.output),
