@@ -12,7 +12,7 @@ use topology::LinkProperties;
 
 use crate::error::{Error, Result};
 use crate::framing;
-use crate::protocol::{Entry, LinkStatus, Request};
+use crate::protocol::{Entry, KINDS, LinkStatus, Request};
 use crate::state::{Life, StateDir};
 use crate::status::LabStatus;
 
@@ -33,6 +33,7 @@ impl Client {
     /// # Errors
     /// [`Error::NotRunning`] otherwise.
     pub fn of(state: StateDir) -> Result<Self> {
+        state.check_owner()?;
         match state.life() {
             Some(Life::Running(_)) => Ok(Self { state }),
             Some(Life::Changing(pid)) => {
@@ -69,6 +70,13 @@ impl Client {
     pub fn enter(&self, node: &str) -> Result<(Entry, Vec<OwnedFd>)> {
         let stream = self.connect()?;
         let entry: Entry = self.call(&stream, &Request::Enter { node: node.into() })?;
+        // Anything less would leave the caller, and what it runs, partly outside.
+        if entry.namespaces != KINDS {
+            return Err(Error::Refused(format!(
+                "the lab offers {:?} instead of {KINDS:?}",
+                entry.namespaces
+            )));
+        }
         let fds = passing::receive_fds(&stream, entry.namespaces.len()).map_err(Error::Protocol)?;
         Ok((entry, fds))
     }

@@ -20,7 +20,9 @@ pub enum Error {
         pid: i32,
     },
     /// A name that cannot be a lab's.
-    #[error("{0:?} is no name for a lab: letters, digits and - only, a letter or digit first, at most 32")]
+    #[error(
+        "{0:?} is no name for a lab: letters, digits, -, _ and . only, a letter or digit first, at most 32"
+    )]
     BadName(String),
     /// A file operation failed.
     #[error("{what} {}", path.display())]

@@ -186,7 +186,14 @@ async fn come_up(
     server::open(&lab, &state.socket())?;
     let launcher = Launcher { lab: lab.clone(), keep: options.keep.clone() };
     let processes = launcher.build(reporter).await?;
-    lab.wires.apply_file(&lab).await?;
+    match tokio::time::timeout(options.timeout, lab.wires.apply_file(&lab)).await {
+        Ok(done) => done?,
+        Err(_) => {
+            let message =
+                format!("the links of the topology file were not set within {} s", options.timeout.as_secs());
+            return Err(Error::Failed { message, log: Vec::new() });
+        }
+    }
     wait(&lab, &processes, options.timeout, reporter).await?;
     let took = now().saturating_sub(options.began);
     *lock(&lab.started_in) = Some((took.as_secs_f64() * 1000.0).round() / 1000.0);

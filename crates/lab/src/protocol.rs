@@ -27,6 +27,9 @@ pub enum Request {
     },
 }
 
+/// The namespaces that are entered, the user namespace first: only in it is there the right to enter the others.
+pub(crate) const KINDS: [&str; 6] = ["user", "mnt", "pid", "net", "uts", "ipc"];
+
 /// The namespaces that a command enters, in the order in which their descriptors come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

@@ -18,7 +18,7 @@ use crate::client::{Answer, short};
 use crate::error::{Error, Result};
 use crate::framing;
 use crate::init::Lab;
-use crate::protocol::{Entry, Request};
+use crate::protocol::{Entry, KINDS, Request};
 use crate::status::{ClusterStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
 use crate::supervisor::{State, chain};
 use crate::world;
@@ -35,7 +35,12 @@ pub(crate) fn open(lab: &Arc<Lab>, path: &Path) -> Result<()> {
     let runtime = Handle::current();
     let lab = lab.clone();
     let accept = move || {
-        for stream in listener.incoming().flatten() {
+        for stream in listener.incoming() {
+            // Out of descriptors: others may give some back.
+            let Ok(stream) = stream else {
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            };
             let (lab, runtime) = (lab.clone(), runtime.clone());
             // Without a thread the client sees its connection end, and asks again.
             let _ = thread::Builder::new()
@@ -105,10 +110,8 @@ fn enter(lab: &Lab, stream: &UnixStream, node: &str) -> std::io::Result<()> {
         fds.insert("net", machine.net.as_fd());
         fds.insert("uts", machine.uts.as_fd());
     }
-    // The user namespace first: only in it is there the right to enter the others.
-    let order = ["user", "mnt", "pid", "net", "uts", "ipc"];
     let (kinds, fds): (Vec<&str>, Vec<BorrowedFd<'_>>) =
-        order.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
+        KINDS.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
     let namespaces = kinds.into_iter().map(str::to_owned).collect();
     answer(stream, Ok(Entry { namespaces, single_id: world::single_id() }))?;
     passing::send_fds(stream, &fds)

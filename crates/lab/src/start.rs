@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use net::sandbox::{IdMap, Sandbox};
 use nix::errno::Errno;
@@ -24,6 +24,9 @@ use crate::error::{Error, Result};
 use crate::programs;
 use crate::protocol::Event;
 use crate::state::{ChangeLock, KEPT, Life, StateDir};
+
+/// A process that is killed is gone by then, and so is a lab that is being started or ended.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A lab that is to be started.
 #[derive(Debug)]
@@ -103,22 +106,18 @@ impl Start<'_> {
 
     fn keep(&self) -> Result<Option<PathBuf>> {
         let Some(wanted) = &self.keep else { return Ok(None) };
-        let folder = match wanted {
-            Some(folder) => std::path::absolute(folder).map_err(|e| Error::file("find", folder, e))?,
-            None => self.state.path().join(KEPT),
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|e| Error::file("make folder", &folder, e))?;
-        if folder.starts_with("/run") && !folder.starts_with(self.state.path()) {
-            let message = format!("{} would be hidden by the lab's own /run", folder.display());
-            return Err(Error::Hinted {
-                message,
-                hint: "keep it in another place, or in the state folder by plain --keep".into(),
-            });
+        let Some(folder) = wanted else { return make_kept(&self.state.path().join(KEPT)).map(Some) };
+        let folder = std::path::absolute(folder).map_err(|e| Error::file("find", folder, e))?;
+        // As far as it exists already: links must not lead where a lab sees something else.
+        let existing = folder.ancestors().find_map(|path| path.canonicalize().ok()).unwrap_or_default();
+        for covered in ["/run", "/etc", "/proc", "/sys"] {
+            if folder.starts_with(covered) || existing.starts_with(covered) {
+                let message = format!("{} would be hidden by the lab's own {covered}", folder.display());
+                let hint = "keep it in another place, or in the state folder by plain --keep";
+                return Err(Error::Hinted { message, hint: hint.into() });
+            }
         }
+        let folder = make_kept(&folder)?;
         Ok(Some(folder))
     }
 
@@ -197,30 +196,50 @@ impl Start<'_> {
     }
 }
 
-/// Ends a lab; returns when it is gone.
+/// Makes the folder for what is kept; gives its real name.
+fn make_kept(folder: &Path) -> Result<PathBuf> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.and_then(|()| folder.canonicalize()).map_err(|e| Error::file("make folder", folder, e))
+}
+
+/// Ends a lab; returns when it is gone. One that is just being started or ended is waited for.
 ///
 /// # Errors
-/// [`Error::NotRunning`] when there is none, not even its remains.
+/// [`Error::NotRunning`] when there is none, not even its remains; when it does not end in time.
 pub fn stop(state: &StateDir) -> Result<Ended> {
-    let ended = match state.life() {
-        None => return Err(Error::NotRunning(state.name().to_string())),
-        Some(Life::Dead) => Ended::Remains,
-        Some(Life::Running(pid)) => {
-            end(pid)?;
-            Ended::Running
-        }
-        Some(Life::Changing(pid)) => {
-            // Its pid 1 notices, and goes too.
-            end(pid)?;
-            if let Some(Life::Running(pid)) = state.life() {
+    state.check_owner()?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut found = None;
+    loop {
+        match state.life() {
+            None => return found.ok_or_else(|| Error::NotRunning(state.name().to_string())),
+            Some(Life::Running(pid)) => {
                 end(pid)?;
+                found = Some(Ended::Running);
             }
-            Ended::Running
+            Some(Life::Dead) => match state.lock() {
+                Ok(lock) if lock.running().is_none() => {
+                    let remains = state.topology().exists().then_some(Ended::Remains);
+                    state.clear(&lock)?;
+                    return found.or(remains).ok_or_else(|| Error::NotRunning(state.name().to_string()));
+                }
+                // Somebody was faster.
+                Ok(_) => {}
+                Err(Error::Busy { .. }) if Instant::now() < deadline => {}
+                Err(e) => return Err(e),
+            },
+            Some(Life::Changing(pid)) if Instant::now() > deadline => {
+                return Err(Error::Busy {
+                    name: state.name().to_string(),
+                    what: "still being started or ended",
+                    pid,
+                });
+            }
+            Some(Life::Changing(_)) => {}
         }
-    };
-    let lock = state.lock()?;
-    state.clear(&lock)?;
-    Ok(ended)
+        // Locks have no event to wait for.
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// What [`stop`] found.
@@ -234,6 +253,13 @@ pub enum Ended {
 
 /// Kills a process and waits until it, and with pid 1 everything below it, is gone.
 fn end(pid: i32) -> Result<()> {
+    if pid <= 1 {
+        // Seen from inside: the kernel lets nobody there kill it.
+        return Err(Error::Hinted {
+            message: "a lab cannot be ended from inside".into(),
+            hint: "leave it, and type `topo down` outside".into(),
+        });
+    }
     let failed = |e: Errno| net::Error::sys(format!("end process {pid}"), e);
     let process = match net::process::open_pid(pid) {
         Ok(process) => process,
@@ -246,8 +272,13 @@ fn end(pid: i32) -> Result<()> {
         Err(e) => return Err(failed(e).into()),
     }
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::from(10_000u16)).map_err(failed)?;
-    Ok(())
+    match poll(&mut fds, PollTimeout::from(PATIENCE.as_millis() as u16)) {
+        Ok(0) => {
+            Err(Error::Refused(format!("process {pid} was killed and has not ended within {PATIENCE:?}")))
+        }
+        Ok(_) => Ok(()),
+        Err(e) => Err(failed(e).into()),
+    }
 }
 
 /// SIGINT, SIGTERM and SIGHUP as events; restored when dropped.

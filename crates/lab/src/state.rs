@@ -49,7 +49,7 @@ impl std::str::FromStr for LabName {
     fn from_str(name: &str) -> Result<Self> {
         let fits = (1..=32).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if fits { Ok(Self(name.into())) } else { Err(Error::BadName(name.into())) }
     }
 }
@@ -111,7 +111,14 @@ impl AsFd for ChangeLock {
 pub fn base() -> PathBuf {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = set(STATE_VARIABLE) {
-        return std::path::absolute(&path).unwrap_or(path);
+        let path = std::path::absolute(&path).unwrap_or(path);
+        // By its real name: what is below /run or /etc is shown in the lab by other means.
+        let (parent, name) = (path.parent().and_then(|p| p.canonicalize().ok()), path.file_name());
+        return match (path.canonicalize(), parent, name) {
+            (Ok(real), _, _) => real,
+            (_, Some(parent), Some(name)) => parent.join(name),
+            _ => path,
+        };
     }
     let uid = Uid::current();
     if uid.is_root() {
@@ -183,6 +190,15 @@ impl StateDir {
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+
+    /// Makes sure that nobody else made the folder: what it says would lead anywhere.
+    ///
+    /// # Errors
+    /// When it belongs to someone else, or is no folder; that it is missing is no error.
+    pub fn check_owner(&self) -> Result<()> {
+        let base = self.path.parent().unwrap_or(Path::new("/"));
+        [base, &self.path].into_iter().filter(|folder| folder.symlink_metadata().is_ok()).try_for_each(own)
     }
 
     /// Whether the lab lives.
@@ -343,7 +359,7 @@ mod tests {
 
     #[test]
     fn names_are_fit_for_folders() {
-        for good in ["knetsim", "a", "Lab-7", "0x"] {
+        for good in ["knetsim", "a", "Lab-7", "0x", "ada.l_1"] {
             assert!(good.parse::<LabName>().is_ok(), "{good}");
         }
         for bad in ["", "-a", "a/b", "..", "a b", "é", &"x".repeat(33)] {

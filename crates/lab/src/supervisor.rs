@@ -266,6 +266,8 @@ impl Supervisor {
             _ => "ended".into(),
         };
         match process.log.last().last() {
+            // Who is killed has not said why.
+            _ if matches!(status, Ok(WaitStatus::Signaled(..))) => how,
             Some(line) => format!("{how}: {}", shorten(line)),
             None => how,
         }

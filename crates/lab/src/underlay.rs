@@ -19,6 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use topology::{Cable, Topology};
 
 use crate::error::{Error, Result};
+use crate::protocol::KINDS;
 use crate::world;
 
 /// Half of what the kernel learns by itself: other labs want their part.
@@ -267,7 +268,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// The lab's own namespaces, as commands enter them.
 pub(crate) fn own_namespaces() -> Result<BTreeMap<&'static str, OwnedFd>> {
-    ["user", "mnt", "pid", "net", "uts", "ipc"]
+    KINDS
         .into_iter()
         .map(|kind| {
             let path = Path::new("/proc/self/ns").join(kind);

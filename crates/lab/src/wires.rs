@@ -56,6 +56,7 @@ struct Wire {
 #[derive(Debug)]
 struct Line {
     port: String,
+    inner: String,
     process: Arc<Process>,
     delay: Duration,
 }
@@ -160,6 +161,10 @@ impl Wires {
         let mtu = wanted.mtu.unwrap_or(lab.topology.underlay.mtu);
         ends.node.set_mtu(&cable.node_port, mtu).await?;
         ends.switch.set_mtu(&cable.switch_port, mtu).await?;
+        if let Some(line) = &wire.line {
+            ends.switch.set_mtu(&line.port, mtu).await?;
+            ends.switch.set_mtu(&line.inner, mtu).await?;
+        }
         let shape = Shape {
             rate: wanted.rate.map(topology::Rate::bits),
             delay: if netem { wanted.delay.map(topology::Delay::duration) } else { None },
@@ -213,7 +218,7 @@ fn find(wires: &[Wire], a: &str, b: &str) -> Result<usize> {
             let message = format!("there is no node or switch {name}");
             return Err(match closest(name, names()) {
                 Some(near) => Error::Hinted { message, hint: format!("did you mean {near}?") },
-                None => Error::Refused(message),
+                None => Error::Hinted { message, hint: "`topo links` shows all links".into() },
             });
         }
     }
@@ -268,7 +273,7 @@ async fn set_line(
     let Some(delay) = delay else { return Ok(()) };
     let (port, inner) = (format!("dl{index}a"), format!("dl{index}b"));
     let alias = format!("delay line of {}", wire.name());
-    let mtu = lab.topology.underlay.mtu.max(wire.properties.mtu.unwrap_or(0));
+    let mtu = lab.topology.underlay.mtu;
     // Out of the bridge first: with both in it, the line would close a loop.
     ends.switch.set_controller(&wire.cable.switch_port, None).await?;
     let made = async {
@@ -281,7 +286,7 @@ async fn set_line(
     };
     match made.await {
         Ok(process) => {
-            wire.line = Some(Line { port, process, delay });
+            wire.line = Some(Line { port, inner, process, delay });
             Ok(())
         }
         Err(error) => {
@@ -332,6 +337,11 @@ async fn verify(ends: &Ends, wire: &Wire, mtu: u32, shape: &Shape) -> Result<()>
         };
         if !near(now.rate, shape.rate) || now.delay != shape.delay {
             return Err(Error::Refused(format!("{name}: the kernel has {now:?} instead of {shape:?}")));
+        }
+    }
+    if let Some(line) = &wire.line {
+        for name in [&line.port, &line.inner] {
+            expect(name, "mtu", ends.switch.get(name).await?.mtu, mtu)?;
         }
     }
     expect(switch_port, "up", ends.switch.get(switch_port).await?.admin_up, wanted_up)?;

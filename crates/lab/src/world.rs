@@ -26,7 +26,9 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     // Opened before /run is covered: the state folder is often below it.
     let folder = File::open(state.path()).map_err(|e| Error::file("open", state.path(), e))?;
     let hosts = hosts(topology);
-    mount::make_private()?;
+    // What the machine unmounts must not live on in here.
+    mount::make_slave()?;
+    nix::unistd::chdir("/").map_err(|e| Error::file("go to", "/", e))?;
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount::fs("proc", Path::new("/proc"), plain, "")?;
     mount::detach(Path::new("/sys"));
@@ -40,12 +42,18 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     for name in [LAB, NETNS, "/run/lock"] {
         make_folder(Path::new(name), 0o755)?;
     }
-    if state.path().starts_with("/run") {
+    if let Err(e) = cover_etc(&hosts) {
+        notes.push(format!("names of nodes do not resolve: {}", crate::supervisor::chain(&e)));
+    }
+    if ["/run", "/etc"].iter().any(|covered| state.path().starts_with(covered)) {
         make_folder(state.path(), 0o700)?;
         mount::bind(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())), state.path())?;
     }
-    if let Err(e) = cover_etc(&hosts) {
-        notes.push(format!("names of nodes do not resolve: {}", crate::supervisor::chain(&e)));
+    // etcd asks for 64 MB at once, twice; a ramfs gives what is written, a tmpfs would give it all.
+    let etcd = Path::new(LAB).join("etcd");
+    make_folder(&etcd, 0o700)?;
+    if let Err(e) = mount::fs("ramfs", &etcd, MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=700") {
+        notes.push(format!("etcd takes 128 MB of memory: {}", crate::supervisor::chain(&e)));
     }
     if single_id()
         && let Err(e) = net::ids::pretend_to_change()

@@ -42,6 +42,13 @@ pub fn unblock_signals(command: &mut Command) {
     }
 }
 
+/// Undoes what a caller may have left us with: while SIGCHLD is ignored nobody can wait for children
+/// (`wait(2)`).
+pub fn expect_children() {
+    // SAFETY: the default action is no function of ours.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, nix::sys::signal::SigHandler::SigDfl) };
+}
+
 /// Makes the kernel kill the child when the thread that starts it ends.
 pub fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec the closure only calls prctl(2), async-signal-safe.

@@ -108,16 +108,19 @@ unsafe fn child(
         }
         libc::setsid();
         // First far above the numbers wanted, so that none is overwritten before it is moved.
-        const ABOVE: RawFd = 64;
+        const ABOVE: RawFd = 32;
+        let mut moved = [0; ABOVE as usize];
         let mut count: RawFd = 0;
-        for fd in sandbox.stdio.iter().chain(&sandbox.keep) {
-            if libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE + count) != ABOVE + count {
+        for fd in sandbox.stdio.iter().chain(&sandbox.keep).take(moved.len()) {
+            let above = libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE);
+            if above < ABOVE {
                 libc::_exit(2);
             }
+            moved[count as usize] = above;
             count += 1;
         }
-        for number in 0..count {
-            if libc::dup2(ABOVE + number, number) < 0 {
+        for (number, above) in moved.iter().take(count as usize).enumerate() {
+            if libc::dup2(*above, number as RawFd) < 0 {
                 libc::_exit(3);
             }
         }

@@ -14,10 +14,15 @@ use topology::{Delay, Loss, Rate};
 #[command(name = "topo", version, propagate_version = true, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Which lab
-    #[arg(long, global = true, env = "KNETSIM_LAB", default_value = lab::state::DEFAULT_LAB, value_name = "NAME")]
+    #[arg(long, global = true, env = "KNETSIM_LAB", default_value = lab::state::DEFAULT_LAB, value_name = "NAME", value_parser = lab_name)]
     pub(crate) lab: LabName,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// An empty name, as of an empty variable, is the default.
+fn lab_name(text: &str) -> Result<LabName, lab::Error> {
+    if text.is_empty() { lab::state::DEFAULT_LAB.parse() } else { text.parse() }
 }
 
 #[derive(Debug, Subcommand)]

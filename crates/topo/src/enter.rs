@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -74,6 +74,7 @@ pub(crate) fn exec(lab: &LabName, node: &str, command: &[OsString]) -> Result<Ex
 
 /// Runs a prepared command in the foreground: signals go on to it, its status comes back.
 pub(crate) fn run(mut command: Command, name: &str) -> Result<ExitCode> {
+    process::expect_children();
     let mut set: SigSet = PASSED_ON.into_iter().collect();
     set.add(Signal::SIGCHLD);
     set.thread_block().context("block signals")?;
@@ -85,7 +86,24 @@ pub(crate) fn run(mut command: Command, name: &str) -> Result<ExitCode> {
         Err(e) => return Ok(not_started(name, &e)),
     };
     let status = wait(child, &signals).with_context(|| format!("wait for {name}"))?;
+    take_terminal_back();
     Ok(ExitCode::from(code(status)))
+}
+
+/// A shell that made itself the terminal's foreground group cannot give it back to a group outside of its
+/// pid namespace; who reads from the terminal next would be stopped.
+fn take_terminal_back() {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return;
+    }
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTTOU);
+    // Blocked, because the kernel sends it to a background group that does this (tcsetpgrp(3)).
+    if set.thread_block().is_ok() {
+        let _ = nix::unistd::tcsetpgrp(&stdin, nix::unistd::getpgrp());
+        let _ = set.thread_unblock();
+    }
 }
 
 fn not_started(name: &str, error: &io::Error) -> ExitCode {

@@ -1,6 +1,5 @@
 //! Everything that is printed, and how a failure is told.
 // The one place that writes to the terminal.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -8,6 +7,15 @@ use std::process::ExitCode;
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
+
+/// A line on standard error; that it cannot be written is nothing that could be told.
+macro_rules! complain {
+    ($($text:tt)*) => {{ let _ = writeln!(io::stderr(), $($text)*); }};
+}
+
+macro_rules! show {
+    ($($text:tt)*) => {{ let _ = write!(io::stderr(), $($text)*); }};
+}
 
 /// A negative result: the command worked, the answer is no.
 pub(crate) const NO: u8 = 1;
@@ -46,7 +54,7 @@ pub(crate) fn raw(bytes: &[u8]) {
 
 /// A line on standard error, for what is no answer.
 pub(crate) fn note(text: impl Display) {
-    eprintln!("{text}");
+    complain!("{text}");
 }
 
 /// A value as JSON.
@@ -68,14 +76,14 @@ impl Progress {
 
     pub(crate) fn show(&mut self, text: impl Display) {
         if self.wanted {
-            eprint!("\r\x1b[K{text}");
+            show!("\r\x1b[K{text}");
             self.shown = true;
         }
     }
 
     pub(crate) fn clear(&mut self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            show!("\r\x1b[K");
             self.shown = false;
         }
     }
@@ -126,23 +134,23 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     if let Some(topology::Problems(problems)) = find(error) {
         for problem in problems {
-            eprintln!("topo: {problem}");
+            complain!("topo: {problem}");
             if let Some(hint) = &problem.hint {
-                eprintln!("  hint: {hint}");
+                complain!("  hint: {hint}");
             }
         }
         return ExitCode::from(ERROR);
     }
-    eprintln!("topo: {error:#}");
+    complain!("topo: {error:#}");
     let lab_error = find::<lab::Error>(error);
     if let Some(lab::Error::Failed { log, .. }) = lab_error {
         for text in log {
-            eprintln!("  | {text}");
+            complain!("  | {text}");
         }
     }
     let own_hint = find::<Hinted>(error).map(|hinted| hinted.hint.clone());
     if let Some(hint) = own_hint.or_else(|| lab_error.and_then(lab::Error::hint)) {
-        eprintln!("hint: {hint}");
+        complain!("hint: {hint}");
     }
     if matches!(lab_error, Some(lab::Error::Interrupted)) {
         return ExitCode::from(130);

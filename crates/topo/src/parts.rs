@@ -13,11 +13,20 @@ use crate::cli::{AgentArgs, DelayLineArgs, LabArgs};
 /// Logs to standard error, which the lab collects; `RUST_LOG` says how much.
 fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    // Not a word of lines that cannot be written: on a full disk the lab goes on.
+    tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// pid 1.
 pub(crate) fn lab(args: LabArgs) -> anyhow::Result<ExitCode> {
+    if std::process::id() != 1 {
+        anyhow::bail!("lab: this is the first process of a lab, which `topo up` starts");
+    }
     log();
     lab::init::run(lab::init::Options {
         name: args.name,

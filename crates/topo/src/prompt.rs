@@ -39,6 +39,9 @@ sh COMMAND        run it in the lab itself, where all switches are
 source FILE       run the lines of a file
 help  exit        also Ctrl-D";
 
+/// Files within files, at most.
+const DEEPEST: u32 = 16;
+
 pub(crate) fn run(lab: &LabName, args: &ShellArgs) -> Result<ExitCode> {
     if args.ns {
         return exec(lab, "", &[shell()]);
@@ -46,14 +49,14 @@ pub(crate) fn run(lab: &LabName, args: &ShellArgs) -> Result<ExitCode> {
     if let Some(node) = &args.node {
         return exec(lab, node, &[shell()]);
     }
-    let prompt = Prompt::new(lab)?;
+    let prompt = Prompt::new(lab, args)?;
     if !args.commands.is_empty() {
-        return prompt.lines(args.commands.iter().map(|text| Ok(text.clone())));
+        return prompt.lines(args.commands.iter().map(|text| Ok(text.clone()))).map(ExitCode::from);
     }
     if io::stdin().is_terminal() {
         return prompt.interact();
     }
-    prompt.lines(io::stdin().lines())
+    prompt.lines(io::stdin().lines()).map(ExitCode::from)
 }
 
 fn shell() -> OsString {
@@ -103,10 +106,14 @@ struct Prompt {
     lab: LabName,
     names: Vec<String>,
     history: PathBuf,
+    /// Whether lines come from standard input that is no terminal.
+    script: bool,
+    /// Files that are being read, one within the other.
+    depth: std::cell::Cell<u32>,
 }
 
 impl Prompt {
-    fn new(lab: &LabName) -> Result<Self> {
+    fn new(lab: &LabName, args: &ShellArgs) -> Result<Self> {
         let client = client(lab)?;
         let topology = topology::load(&client.state().topology())?;
         let names = topology.nodes().map(|(name, _)| name).chain(topology.switches());
@@ -114,6 +121,8 @@ impl Prompt {
             lab: lab.clone(),
             names: names.map(str::to_owned).collect(),
             history: client.state().path().join("history"),
+            script: args.commands.is_empty() && !io::stdin().is_terminal(),
+            depth: std::cell::Cell::new(0),
         })
     }
 
@@ -144,7 +153,7 @@ impl Prompt {
     }
 
     /// Runs lines to the end; the status is the last one that was not 0.
-    fn lines(&self, lines: impl Iterator<Item = io::Result<String>>) -> Result<ExitCode> {
+    fn lines(&self, lines: impl Iterator<Item = io::Result<String>>) -> Result<u8> {
         let mut worst = 0;
         for text in lines {
             match self.step(&text.context("read a line")?)? {
@@ -153,7 +162,7 @@ impl Prompt {
                 None => break,
             }
         }
-        Ok(ExitCode::from(worst))
+        Ok(worst)
     }
 
     /// Runs a line; none says to leave.
@@ -175,9 +184,15 @@ impl Prompt {
                     hint: "one line a command, as typed at the prompt; # begins a comment".into(),
                 });
                 match lines {
+                    Ok(_) if self.depth.get() >= DEEPEST => {
+                        note(format_args!("topo: source: {} is read within itself", path.display()));
+                        Ok(Some(2))
+                    }
                     Ok(lines) => {
-                        self.lines(lines.lines().map(|text| Ok(text.to_owned())))?;
-                        Ok(Some(0))
+                        self.depth.set(self.depth.get() + 1);
+                        let worst = self.lines(lines.lines().map(|text| Ok(text.to_owned())));
+                        self.depth.set(self.depth.get() - 1);
+                        worst.map(Some)
                     }
                     Err(e) => {
                         note(format_args!("topo: {e}\nhint: {}", e.hint));
@@ -207,6 +222,10 @@ impl Prompt {
         set.thread_block().context("block signals")?;
         let pending = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mut command = Command::new("/proc/self/exe");
+        if self.script {
+            // The rest of the script is not for the first command that reads.
+            command.stdin(std::process::Stdio::null());
+        }
         command.args(words).env(lab::state::LAB_VARIABLE, self.lab.as_str());
         process::unblock_signals(&mut command);
         let status = command.status();

@@ -309,7 +309,71 @@ fn a_state_folder_of_someone_else_is_refused() {
     let bench = bench();
     fs::create_dir(bench.state().join("knetsim")).unwrap();
     std::os::unix::fs::chown(bench.state().join("knetsim"), Some(12345), None).unwrap();
-    let outcome = bench.run(["up"]);
-    assert_eq!(outcome.code, Some(2));
-    assert!(outcome.stderr.contains("is not a folder of this user"), "{outcome:?}");
+    fs::File::create(bench.state().join("knetsim/lock")).unwrap();
+    // Not even asked: whoever answers there could lead anywhere.
+    for args in [vec!["up"], vec!["status"], vec!["exec", "C0w1", "true"], vec!["down"]] {
+        let outcome = bench.run(args);
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.stderr.contains("is not a folder of this user"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_lab_is_not_ended_from_inside() {
+    let bench = bench();
+    bench.ok(["up", "-q", "-f", ONE_CLUSTER]);
+    let topo = bench.folder().join("topo").display().to_string();
+    let outcome = bench.run(["exec", "C0w1", "--", &topo, "down"]);
+    let said = "topo: a lab cannot be ended from inside\nhint: leave it, and type `topo down` outside\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(2), said));
+    assert_eq!(bench.run(["status"]).code, Some(0));
+}
+
+#[test]
+fn many_that_end_a_lab_at_once_do_not_harm_each_other() {
+    let bench = bench();
+    for _ in 0..5 {
+        bench.ok(["up", "-q", "-f", ONE_CLUSTER]);
+        let quiet = || bench.command(["down"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let codes: Vec<_> = (0..4).map(|_| quiet()).collect::<Vec<_>>();
+        let codes: Vec<_> = codes.into_iter().map(|mut down| down.wait().unwrap().code()).collect();
+        assert!(codes.contains(&Some(0)), "{codes:?}");
+        // Who came too late is told that there is none.
+        assert!(codes.iter().all(|code| matches!(code, Some(0 | 2))), "{codes:?}");
+        nothing_is_left(&bench);
+    }
+    assert_eq!(fs::read_dir(bench.state()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_state_folder_that_fills_up_does_not_end_the_lab() {
+    let bench = bench();
+    // The lab's state is on a small file system that only this test's mount namespace has.
+    let script = r#"
+mount -t tmpfs -o size=400k tmpfs "$2"
+"$1" up -q -f "$3" || exit 1
+dd if=/dev/zero of="$2/full" bs=4k 2>/dev/null
+pid=$("$1" status | awk '$2 == "C0w1" { print $7 }')
+kill -KILL "$pid"
+for try in $(seq 200); do
+  "$1" status | awk '$2 == "C0w1" && $5 == "yes" && $6 == 1 { found = 1 } END { exit !found }' && break
+  [ "$try" -lt 200 ] || exit 3
+done
+"$1" exec C0w1 -- ping -c1 -W5 C0w2 || exit 4
+"$1" down
+"#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(bench.folder().join("topo")).arg(bench.state());
+    command.arg(ONE_CLUSTER).env("KNETSIM_STATE_DIR", bench.state()).env_remove("KNETSIM_LAB");
+    let _ = Outcome::of(command.output().unwrap(), "a lab on a full disk".into()).ok();
+    nothing_is_left(&bench);
+}
+
+#[test]
+fn etcd_takes_the_memory_that_it_uses() {
+    let bench = bench();
+    bench.ok(["up", "-q", "-f", ONE_CLUSTER]);
+    let used = bench.ok(["exec", "C0e1", "--", "du", "-sk", "/run/lab/etcd/C0e1"]);
+    let used: u64 = used.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(used < 10_000, "{used} KiB");
 }

@@ -166,3 +166,15 @@ fn mistakes_are_told_and_change_nothing() {
     assert_eq!(ping(&bench, "-c1").len(), 1);
     assert!(!bench.ok(["links"]).contains(" by "));
 }
+
+#[test]
+fn a_large_mtu_passes_a_delay_line_whichever_comes_first() {
+    let bench = bench();
+    bench.ok(["link", "set", "C0w2", "C0s0", "--mtu", "9000"]);
+    bench.ok(["link", "set", "C0w1", "C0s0", "--mtu", "9000", "--delay", "2ms"]);
+    assert_eq!(ping(&bench, "-c1 -M do -s 8000").len(), 1);
+    bench.ok(["link", "set", "C0w1", "C0s0", "--mtu", "1500"]);
+    assert_eq!(ping(&bench, "-c1 -M do -s 8000").len(), 0);
+    bench.ok(["link", "set", "C0w1", "C0s0", "--mtu", "9000"]);
+    assert_eq!(ping(&bench, "-c1 -M do -s 8000").len(), 1);
+}

@@ -145,7 +145,7 @@ pub(crate) fn yaml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Pro
     serde_yaml::from_str(text).map_err(|error| {
         let message = error.without_snippet().to_string();
         let place = error.location().map(|l| (l.line(), l.column())).filter(|(line, _)| *line > 0);
-        Problem { file: name.into(), place, hint: field_hint(&message), message: tidy(&message) }
+        Problem { file: name.into(), place, hint: field_hint(&tidy(&message)), message: tidy(&message) }
     })
 }
 

@@ -26,8 +26,9 @@ const SWITCH_NAME: usize = INTERFACE_NAME - "-eth9999".len();
 const CLUSTER_NAME: usize = SWITCH_NAME - 2;
 /// Names that mean something else to the kernel (`net.ipv4.conf.*`, `ip link`).
 const RESERVED: [&str; 5] = ["lo", "all", "default", "dev", "eth0"];
-/// Nodes of one switch; the kernel's bridge has 1024 ports (`BR_MAX_PORTS`), one is the uplink.
-const MAX_NODES: usize = 1000;
+/// Nodes of one switch. The kernel's bridge has 1024 ports (`BR_MAX_PORTS`), but a lab must also be gone within
+/// half a second, and nodes know each other: memory grows with the square.
+const MAX_NODES: usize = 500;
 /// Smallest MTU that IPv4 hosts must carry is 576; pods need 50 less for VXLAN and some room.
 const MTU: std::ops::RangeInclusive<u32> = 576..=65535;
 
@@ -100,6 +101,12 @@ impl Resolver<'_> {
             self.report
                 .at(text, format!("{network} has no room for nodes"))
                 .hint("a network of /29 or larger");
+        }
+        let first = network.network();
+        if let Some(text) = &file.network
+            && (first.octets()[0] == 0 || first.is_loopback() || first.octets()[0] >= 224)
+        {
+            self.report.at(text, format!("{network} is not for hosts")).hint("as 10.0.0.0/8");
         }
         let mtu = match &file.mtu {
             Some(mtu) => self.mtu(mtu)?,
