@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use runtime::{Backoff, Health};
+use runtime::{Backoff, Health, chain};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::apply::{Kernel, Netlink};
 use crate::config::NetworkConfig;
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result};
 use crate::follow::{Follower, Mirror};
 use crate::hold::Holder;
 use crate::masquerade::Masquerade;

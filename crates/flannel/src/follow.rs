@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runtime::Backoff;
+use runtime::{Backoff, chain};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::error::{Result, chain};
+use crate::error::Result;
 use crate::lease::{self, Lease};
 use crate::store::{Entry, Event, Listing, Registry, Watch};
 

@@ -12,11 +12,12 @@ use ipnetwork::Ipv4Network;
 use tokio::time::Instant;
 
 use crate::config::NetworkConfig;
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result};
 use crate::follow::{Mirror, lease_key};
 use crate::lease::{self, Attributes, Choice, Lease, RENEW_MARGIN, TTL};
 use crate::store::Registry;
 use crate::subnet_env::Previous;
+use runtime::chain;
 
 /// When a lease that could not be renewed is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use api::time;
 use api::types::api::coordination::v1::Lease;
 use api::types::api::core::v1::Node;
-use runtime::{Backoff, Health};
+use runtime::{Backoff, Health, chain};
 use store::{Error, Store};
 
 use crate::node::{LEASE_NAMESPACE, NodeInfo, differs, lease, node};
@@ -64,17 +64,6 @@ async fn beat(store: &Store, info: &NodeInfo, written: &mut Option<Instant>) -> 
         None => store.create(&mut renewed).await,
         Some(_) => store.update(&mut renewed).await,
     }
-}
-
-/// An error with everything below it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut parts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        parts.push(error.to_string());
-        source = error.source();
-    }
-    parts.join(": ")
 }
 
 #[cfg(test)]

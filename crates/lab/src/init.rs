@@ -18,6 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use runtime::chain;
 use tokio::signal::unix::{SignalKind, signal};
 use topology::{Cluster, EtcdMember, Topology, Worker};
 
@@ -25,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::protocol::Event;
 use crate::state::{LabName, StateDir};
 use crate::status::LabStatus;
-use crate::supervisor::{Process, Spec, Supervisor, chain};
+use crate::supervisor::{Process, Spec, Supervisor};
 use crate::underlay::{self, Machine};
 use crate::wires::Wires;
 use crate::{programs, server, world};

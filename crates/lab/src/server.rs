@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use net::passing;
-use runtime::{ComponentKind, ComponentStatus};
+use runtime::{ComponentKind, ComponentStatus, chain};
 use tokio::runtime::Handle;
 use topology::closest;
 
@@ -20,7 +20,7 @@ use crate::framing;
 use crate::init::Lab;
 use crate::protocol::{Entry, KINDS, Request};
 use crate::status::{ClusterStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
-use crate::supervisor::{State, chain};
+use crate::supervisor::State;
 use crate::world;
 
 /// A client that does not speak is not waited for.

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use runtime::{Backoff, Notice, WorkerReport};
+use runtime::{Backoff, Notice, WorkerReport, chain};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixDatagram;
 use tokio::net::unix::pipe;
@@ -346,19 +346,7 @@ async fn pump(mut output: pipe::Receiver, log: Log) {
     }
 }
 
-/// An error with everything below it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
-/// The part of a log line that says something: etcd's lines begin with a time stamp and more.
+/// As much of a log line as fits into a table.
 fn shorten(line: &str) -> String {
     let line = line.trim();
     match line.char_indices().nth(200) {

@@ -71,7 +71,7 @@ pub(crate) fn build(topology: &Topology, ready: &UnboundedSender<Result<Machine>
             let Some(job) = job else { return };
             let made = match &builder {
                 Ok(builder) => builder.make(&job),
-                Err(e) => Err(Error::Refused(crate::supervisor::chain(e))),
+                Err(e) => Err(Error::Refused(runtime::chain(e))),
             };
             let made = made.map(|(machine, station)| {
                 locked(&stations).push(station);

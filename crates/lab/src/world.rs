@@ -33,17 +33,14 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     mount::fs("proc", Path::new("/proc"), plain, "")?;
     mount::detach(Path::new("/sys"));
     if let Err(e) = mount::fs("sysfs", Path::new("/sys"), plain, "") {
-        notes.push(format!(
-            "/sys shows the machine's devices, not the lab's: {}",
-            crate::supervisor::chain(&e)
-        ));
+        notes.push(format!("/sys shows the machine's devices, not the lab's: {}", runtime::chain(&e)));
     }
     mount::fs("tmpfs", Path::new("/run"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755")?;
     for name in [LAB, NETNS, "/run/lock"] {
         make_folder(Path::new(name), 0o755)?;
     }
     if let Err(e) = cover_etc(&hosts) {
-        notes.push(format!("names of nodes do not resolve: {}", crate::supervisor::chain(&e)));
+        notes.push(format!("names of nodes do not resolve: {}", runtime::chain(&e)));
     }
     if ["/run", "/etc"].iter().any(|covered| state.path().starts_with(covered)) {
         make_folder(state.path(), 0o700)?;
@@ -53,12 +50,12 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     let etcd = Path::new(LAB).join("etcd");
     make_folder(&etcd, 0o700)?;
     if let Err(e) = mount::fs("ramfs", &etcd, MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=700") {
-        notes.push(format!("etcd takes 128 MB of memory: {}", crate::supervisor::chain(&e)));
+        notes.push(format!("etcd takes 128 MB of memory: {}", runtime::chain(&e)));
     }
     if single_id()
         && let Err(e) = net::ids::pretend_to_change()
     {
-        notes.push(format!("programs that change user fail here: {}", crate::supervisor::chain(&e)));
+        notes.push(format!("programs that change user fail here: {}", runtime::chain(&e)));
     }
     Ok(notes)
 }

@@ -28,8 +28,9 @@ use std::thread;
 use anyhow::Result;
 use net::sandbox::IdMap;
 use nix::unistd::Uid;
+use runtime::chain;
 
-use self::check::{Check, Group, Outcome, Report, User, as_root, chain};
+use self::check::{Check, Group, Outcome, Report, User, as_root};
 use self::watch::Watched;
 use crate::cli::{Output, OutputArgs};
 use crate::output;

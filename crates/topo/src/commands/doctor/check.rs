@@ -95,12 +95,6 @@ pub(super) struct Report {
     pub(super) checks: Vec<Check>,
 }
 
-/// An error with all of its causes.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// A command as this user has to type it.
 pub(super) fn as_root(root: bool, command: &str) -> String {
     if root { command.to_owned() } else { format!("sudo {command}") }

@@ -18,7 +18,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
-use super::check::{Outcome, chain};
+use runtime::chain;
+
+use super::check::Outcome;
 use super::wire::{WIRE, Word};
 
 /// Runs all checks and tells of them. Only for the process that doctor starts.

@@ -7,8 +7,8 @@ use anyhow::{Result, anyhow};
 use net::mount;
 use nix::mount::MsFlags;
 
-use super::super::check::chain;
 use super::Teller;
+use runtime::chain;
 
 const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
