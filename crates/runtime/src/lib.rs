@@ -4,7 +4,7 @@
 //! - [`health`]: where components write that down, and who waits for it;
 //! - [`notify`]: the `sd_notify(3)` protocol, both ends of its text;
 //! - [`backoff`]: when to try again;
-//! - [`chain`]: an error in one line.
+//! - [`chain()`]: an error in one line.
 
 pub mod backoff;
 mod chain;
