@@ -129,6 +129,8 @@ impl Start<'_> {
             args: self.arguments()?,
             env: environment(),
             user: !Uid::effective().is_root(),
+            net: true,
+            mounts: None,
             stdio: [null.as_fd(), log.as_fd(), log.as_fd()],
             keep: vec![lock.as_fd(), theirs.as_fd()],
         };
