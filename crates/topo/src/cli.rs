@@ -52,6 +52,8 @@ pub(crate) enum Command {
     /// Call CNI plugins by hand, with cnitool's words and environment
     #[command(subcommand, arg_required_else_help = true, after_help = CNI_VARIABLES)]
     Cni(CniCommand),
+    /// A little web server that answers TEXT
+    Echo(EchoArgs),
     /// Names of all nodes and switches
     Nodes,
     /// Which interface is plugged into which
@@ -84,6 +86,13 @@ pub(crate) enum Command {
     /// Tries what this kernel can do (started by `doctor`)
     #[command(hide = true)]
     Probe,
+    /// What stands in for an image (started in pods)
+    #[command(hide = true, disable_help_flag = true)]
+    Image {
+        /// Name and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// A delay between two devices (started by the lab)
     #[command(hide = true)]
     DelayLine(DelayLineArgs),
@@ -306,6 +315,29 @@ pub(crate) struct IperfArgs {
     /// For how many seconds
     #[arg(short, long, default_value_t = 2.0, value_name = "SECONDS")]
     pub(crate) time: f64,
+}
+
+/// `topo echo` alone, without the other verbs.
+#[derive(Debug, Parser)]
+#[command(name = "topo", bin_name = "topo echo", version)]
+pub(crate) struct EchoCli {
+    #[command(flatten)]
+    pub(crate) echo: EchoArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// TCP port; 0 for a free one
+    #[arg(short, long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// HTTP status of every answer
+    #[arg(long, default_value_t = 200, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..600))]
+    pub(crate) status: u16,
+    /// Print a line for each request
+    #[arg(long)]
+    pub(crate) log: bool,
+    /// The answer; without, who answers whom: the pod's name and addresses, and the client's
+    pub(crate) text: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 pub(crate) mod cni;
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod echo;
 pub(crate) mod link;
 pub(crate) mod list;
 pub(crate) mod logs;

@@ -18,6 +18,10 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     // Processes are started by way of /proc/self/exe, and would be called `exe` in `ps`.
     let _ = nix::sys::prctl::set_name(c"topo");
+    // Pods are started by the thousand: what they run is found without building the whole command line.
+    if let Some(code) = parts::in_a_pod() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
@@ -42,6 +46,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Link(command) => commands::link::run(lab, command),
         Command::Topology(command) => commands::topology::run(&command),
         Command::Cni(command) => commands::cni::run(&command),
+        Command::Echo(args) => commands::echo::run(args),
         Command::Nodes => commands::mininet::nodes(lab),
         Command::Net => commands::mininet::net(lab),
         Command::Links(args) => commands::mininet::links(lab, args.output),
@@ -53,6 +58,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lab(args) => parts::lab(args),
         Command::Agent(args) => parts::agent(args),
         Command::Probe => commands::doctor::probe(),
+        Command::Image { args } => Ok(images::program::main(args.into_iter())),
         Command::DelayLine(args) => parts::delay_line(&args),
     }
 }

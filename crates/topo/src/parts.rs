@@ -4,11 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Parser;
 use net::delay::DelayLine;
 use runtime::Notifier;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{AgentArgs, DelayLineArgs, LabArgs};
+use crate::cli::{AgentArgs, DelayLineArgs, EchoCli, LabArgs};
+use crate::{commands, output};
 
 /// Logs to standard error, which the lab collects; `RUST_LOG` says how much.
 fn log() {
@@ -45,6 +47,21 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let options = agent::Options { node: args.node, address: args.address, etcd: args.etcd };
     runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What runs in pods, if the command line begins with it.
+///
+/// `echo` with a flag of the whole command (`--lab`, `--help`) is left to the whole command line.
+pub(crate) fn in_a_pod() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    match args.next()?.to_str()? {
+        "image" => Some(images::program::main(args)),
+        "echo" => {
+            let cli = EchoCli::try_parse_from(std::env::args_os().skip(1)).ok()?;
+            Some(commands::echo::run(cli.echo).unwrap_or_else(|error| output::failure(&error)))
+        }
+        _ => None,
+    }
 }
 
 /// A delay line; runs until it is killed.

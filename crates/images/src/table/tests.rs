@@ -1,0 +1,113 @@
+use super::*;
+
+fn table(names: &[&str]) -> Table {
+    let image = |name: &str| Image { entrypoint: vec![name.into()], ..Image::default() };
+    Table::new(names.iter().map(|name| ((*name).into(), image(name))).collect()).unwrap()
+}
+
+/// Which entry answers.
+fn answer<'a>(table: &'a Table, name: &str) -> &'a str {
+    &table.resolve(name).unwrap().entrypoint[0]
+}
+
+#[test]
+fn registry_tag_and_digest_do_not_matter() {
+    let table = table(&["nginx"]);
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for name in ["nginx", "nginx:1.25", "docker.io/library/nginx:1.25", "localhost:5000/nginx"] {
+        assert_eq!(answer(&table, name), "nginx");
+        assert_eq!(answer(&table, &format!("{name}@{digest}")), "nginx");
+    }
+}
+
+#[test]
+fn a_full_name_wins_over_a_short_one_and_a_tag_over_none() {
+    let table = table(&[
+        "agnhost",
+        "registry.k8s.io/e2e-test-images/agnhost",
+        "nginx",
+        "nginx:1.14.2",
+        "agnhost:2.0",
+    ]);
+    assert_eq!(
+        answer(&table, "registry.k8s.io/e2e-test-images/agnhost:2.39"),
+        "registry.k8s.io/e2e-test-images/agnhost"
+    );
+    assert_eq!(
+        answer(&table, "registry.k8s.io/e2e-test-images/agnhost:2.0"),
+        "registry.k8s.io/e2e-test-images/agnhost"
+    );
+    assert_eq!(answer(&table, "other.io/agnhost:2.0"), "agnhost:2.0");
+    assert_eq!(answer(&table, "other.io/agnhost:2.1"), "agnhost");
+    assert_eq!(answer(&table, "docker.io/library/nginx:1.14.2"), "nginx:1.14.2");
+    assert_eq!(answer(&table, "nginx:1.14"), "nginx");
+}
+
+#[test]
+fn what_is_put_on_top_wins() {
+    let base = table(&["nginx:1.14.2", "library/nginx", "busybox"]);
+    let own = Image { entrypoint: vec!["own".into()], ..Image::default() };
+    let own = Table::new([("nginx".to_owned(), own)].into()).unwrap();
+    let both = base.with(own);
+    assert_eq!(answer(&both, "library/nginx:1.14.2"), "own");
+    assert_eq!(answer(&both, "busybox"), "busybox");
+    assert_eq!(
+        both.entries().keys().copied().collect::<Vec<_>>(),
+        ["busybox", "library/nginx", "nginx", "nginx:1.14.2"]
+    );
+}
+
+#[test]
+fn an_unknown_image_is_told_with_what_is_known_and_what_to_write() {
+    let error =
+        table(&["nginx:1.14.2", "nginx", "r.io/e2e/agnhost"]).resolve("docker.io/me/app:2").unwrap_err();
+    assert_eq!(error.reason(), "ErrImagePull");
+    assert_eq!(
+        error.to_string(),
+        "image \"docker.io/me/app:2\" is not in the table of images, and none are pulled here; known are agnhost, nginx\n\
+         map it in the topology file: `images: {app: {entrypoint: [PROGRAM, ARGUMENT]}}`"
+    );
+    let error = Table::default().resolve("No Name").unwrap_err();
+    assert_eq!(error.reason(), "InvalidImageName");
+    assert_eq!(error.to_string(), "image \"No Name\": names are in lower case");
+}
+
+#[test]
+fn what_the_message_says_works() {
+    let error = Table::default().resolve("docker.io/me/app:2").unwrap_err().to_string();
+    let advice = error.split('`').nth(1).unwrap();
+    let table = Table::parse(advice, "advice").unwrap();
+    assert_eq!(table.resolve("docker.io/me/app:2").unwrap().entrypoint, ["PROGRAM", "ARGUMENT"]);
+}
+
+#[test]
+fn mistakes_are_told_with_their_place() {
+    let told = |text: &str| Table::parse(text, "f.yaml").unwrap_err().to_string();
+    let cases = [
+        ("images:\n  a: {entrypoint: [x], comand: [y]}\n", "f.yaml:2:24: unknown field `comand`"),
+        ("images:\n  a: {entrypoint: x}\n", "f.yaml:2:19: "),
+        ("images:\n  a: {}\n", "image \"a\": neither entrypoint nor cmd"),
+        ("images:\n  a: {entrypoint: ['']}\n", "image \"a\": the program's name is empty"),
+        ("images:\n  A: {entrypoint: [x]}\n", "image \"A\": names are in lower case"),
+        ("images:\n  a: {entrypoint: [x]}\n  a: {entrypoint: [y]}\n", "f.yaml:3:"),
+        ("images:\n  a: {entrypoint: [x], workingDir: tmp}\n", "workingDir: \"tmp\" is no absolute path"),
+        ("images:\n  a: {entrypoint: [x], env: {A=B: c}}\n", "env: \"A=B\" cannot be"),
+        ("image: {}\n", "f.yaml:1:1: unknown field `image`"),
+        ("images: [a]\n", "f.yaml:1:9: "),
+        ("images: {a: {entrypoint: [x]}\n", "f.yaml:"),
+        ("", "f.yaml:"),
+    ];
+    for (text, expected) in cases {
+        let message = told(text);
+        assert!(message.starts_with("f.yaml:"), "{text}: {message}");
+        assert!(message.contains(expected), "{text}: {message}");
+    }
+    let digest = format!("images:\n  a@sha256:{}: {{entrypoint: [x]}}\n", "0".repeat(64));
+    assert!(told(&digest).contains("has no digest"));
+}
+
+#[test]
+fn a_wrong_entry_is_told_with_its_line() {
+    let message = Table::parse("images:\n  b: {cmd: [x]}\n  a: {}\n", "f.yaml").unwrap_err().to_string();
+    assert!(message.starts_with("f.yaml:3:"), "{message}");
+}
