@@ -7,6 +7,8 @@ pub mod machine;
 pub mod node;
 pub mod register;
 
+pub mod environment;
+
 pub use machine::MachineInfo;
 pub use node::NodeInfo;
 pub use register::{COMPONENT, run};
