@@ -5,7 +5,7 @@
 //!   table of kinds;
 //! - [`Watch`]: what changes from a revision on;
 //! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd;
-//! - [`events`]: what a component tells of an object; [`new_uid`].
+//! - [`events`]: what a component tells of an object; [`leader`]: one of several does the work; [`new_uid`].
 //!
 //! A store is a cluster's etcd, or a twin in memory for tests; both pass the same contract suite
 //! (`tests/store/contract.rs`).
@@ -22,6 +22,7 @@ mod entry;
 mod error;
 mod etcd;
 pub mod events;
+pub mod leader;
 mod memory;
 mod reflector;
 mod typed;
