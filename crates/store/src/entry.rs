@@ -34,6 +34,16 @@ pub(crate) enum Update {
     Progress(i64),
 }
 
+impl Update {
+    /// The revision up to which everything has been told with it.
+    pub(crate) fn revision(&self) -> i64 {
+        match self {
+            Self::Put(entry) => entry.revision,
+            Self::Deleted { revision, .. } | Self::Progress(revision) => *revision,
+        }
+    }
+}
+
 /// How a conditional change went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome<T> {

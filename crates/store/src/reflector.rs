@@ -18,6 +18,7 @@ mod cache;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -148,6 +149,8 @@ impl<K> Drop for Inner<K> {
 #[derive(Debug)]
 struct Shared<K> {
     cache: Mutex<Cache<K>>,
+    /// All changes up to this one are in the copy.
+    revision: AtomicI64,
     /// Says that something has changed, not what.
     changed: watch::Sender<()>,
     status: watch::Sender<Status>,
@@ -176,6 +179,7 @@ impl<K: Object + PartialEq + Send + Sync + 'static> Reflector<K> {
     ) -> Self {
         let shared = Arc::new(Shared {
             cache: Mutex::new(Cache::default()),
+            revision: AtomicI64::new(0),
             changed: watch::Sender::new(()),
             status: watch::Sender::new(Status::default()),
         });
@@ -217,6 +221,13 @@ impl<K> Reflector<K> {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Objects<K>> {
         self.0.shared.cache().objects()
+    }
+
+    /// All changes up to this revision are in the copy and have been told: whoever waits until it reaches the
+    /// `resourceVersion` of what he wrote sees it. It goes back only when etcd has lost data.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.0.shared.revision.load(Ordering::Acquire)
     }
 
     /// Waits until the objects have been read for the first time.
@@ -275,6 +286,7 @@ where
     let listing = source.backend.list(&source.prefix).await?;
     let found = listing.entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.wanted)).collect();
     let changed = shared.cache().replace(found);
+    shared.revision.store(listing.revision, Ordering::Release);
     let invalid = shared.cache().invalid();
     shared.status.send_modify(|status| {
         status.lists += 1;
@@ -292,8 +304,10 @@ where
     });
     loop {
         let update = watch.next().await?;
-        let Some(news) = cache::news::<K>(update, &source.wanted) else { continue };
-        let changed = shared.cache().apply(news);
+        let revision = update.revision();
+        let news = cache::news::<K>(update, &source.wanted);
+        let changed = news.is_some_and(|news| shared.cache().apply(news));
+        shared.revision.store(revision, Ordering::Release);
         let invalid = shared.cache().invalid();
         shared.status.send_if_modified(|status| {
             let news = status.invalid != invalid;

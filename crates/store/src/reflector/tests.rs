@@ -69,6 +69,7 @@ async fn the_copy_follows_the_store() {
     assert_eq!(reflector.list(Some("default")).len(), 1);
     assert_eq!(reflector.list(Some("other")).len(), 0);
     assert!(reflector.connected());
+    assert_eq!(reflector.revision(), 5, "an empty store has revision 1, and there were four changes");
 }
 
 #[tokio::test]
