@@ -4,7 +4,8 @@
 //! - [`Store`]: get, list, compare-and-swap, delete and watch, by type or, for the command line, by the
 //!   table of kinds;
 //! - [`Watch`]: what changes from a revision on;
-//! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd.
+//! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd;
+//! - [`registry`]: creating, changing and deleting as the API server does it.
 //!
 //! A store is a cluster's etcd, or a twin in memory for tests; both pass the same contract suite
 //! (`tests/store/contract.rs`).
@@ -22,6 +23,7 @@ mod error;
 mod etcd;
 mod memory;
 mod reflector;
+pub mod registry;
 mod typed;
 mod untyped;
 mod watch;
