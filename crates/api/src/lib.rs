@@ -5,6 +5,7 @@
 //! - [`admit`]: from a document to an object that may be stored: [`decode`] strictly, set [`default`]s,
 //!   [`validate`], refuse in the API server's words;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
+//! - [`resolv`]: a pod's `resolv.conf`;
 //! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
 //!
 //! No I/O: what depends on the clock or on chance is handed in.
@@ -20,6 +21,7 @@ pub mod keys;
 pub mod kinds;
 pub mod names;
 pub mod quantity;
+pub mod resolv;
 pub mod selector;
 pub mod time;
 pub mod validate;
