@@ -358,7 +358,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// When its folder cannot be removed.
-    pub async fn remove(self) -> Result<()> {
+    pub async fn remove(&self) -> Result<()> {
         let mut state = self.link.state();
         if state.borrow().alive {
             end(self.pid, self.parent).await;

@@ -1,14 +1,28 @@
-//! The kubelet's part for its node: a Node object that says what there is, and a Lease that says that
-//! it is alive.
+//! The kubelet: makes the pods that are bound to its node, and tells the cluster of both.
 //!
-//! [`node`] makes the objects (pure), [`register`] keeps them true in the store.
-
-pub mod machine;
-pub mod node;
-pub mod register;
+//! ```text
+//! store ── pods of this node ──► pods: a worker each ──► cri: sandbox, containers
+//!   ▲                              │      └────────────► cni: network
+//!   └── status, events ────────────┘
+//! ```
+//!
+//! - [`node`], [`register`]: the Node object, which says what there is, and the Lease, that it is alive;
+//! - [`pods`]: the pods, and their workers;
+//! - `plan`, `status`: what is to be started when, what the status says (pure);
+//! - [`environment`]: what a container is started with (pure);
+//! - `network`: what CNI does for a sandbox.
 
 pub mod environment;
+pub mod machine;
+mod network;
+pub mod node;
+mod plan;
+pub mod pods;
+pub mod register;
+mod status;
+mod worker;
 
 pub use machine::MachineInfo;
 pub use node::NodeInfo;
-pub use register::{COMPONENT, run};
+pub use pods::Options;
+pub use register::COMPONENT;
