@@ -2,14 +2,31 @@
 //!
 //! A component is announced on the [`Health`] board, then started as a task of its own; it writes on the
 //! board, and this module sends every change on. The agent is ready when all of its components are.
+//!
+//! - kubelet: the node's objects;
+//! - flannel: the daemon, the real one as a child (`flanneld`) or ours as a task (`network` decides);
+//! - flannel's CNI plugin, and the configuration through which a runtime finds it (`plugins`).
+
+mod choice;
+mod flanneld;
+mod network;
+mod plugins;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
+use ipnetwork::Ipv4Network;
 use kubelet::{MachineInfo, NodeInfo};
 use runtime::{ComponentKind, Health, Notifier};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use topology::Choice;
+
+use crate::network::Daemon;
+pub use crate::plugins::CniFiles;
+use crate::plugins::Plugin;
 
 /// What an agent is told when it is started.
 #[derive(Debug, Clone)]
@@ -20,6 +37,16 @@ pub struct Options {
     pub address: Ipv4Addr,
     /// Where the cluster's etcd listens, as `http://10.1.0.1:2379`.
     pub etcd: Vec<String>,
+    /// The worker's own folder; it outlives the agent.
+    pub folder: PathBuf,
+    /// flannel's network configuration, JSON, as the topology file has it. The daemon goes by what etcd has.
+    pub network: String,
+    /// Where the services' addresses come from.
+    pub service_network: Ipv4Network,
+    /// Who is flannel's daemon.
+    pub flannel: Choice,
+    /// Who is flannel's CNI plugin.
+    pub flannel_plugin: Choice,
 }
 
 /// What can keep an agent from running.
@@ -39,7 +66,8 @@ pub enum Error {
     },
 }
 
-/// Runs a worker's components until the process is told to end.
+/// Runs a worker's components until the process is told to end. To be called on the process's first
+/// thread: children end with the thread that started them.
 ///
 /// # Errors
 /// When it cannot begin. Later trouble is told on the board, not here: etcd away is no reason to end.
@@ -50,15 +78,23 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let health = Health::default();
     let store = Store::etcd(&options.etcd).await?;
     let info = NodeInfo {
-        name: options.node,
+        name: options.node.clone(),
         address: options.address,
         version: env!("CARGO_PKG_VERSION").into(),
         machine: MachineInfo::read(),
     };
     health.announce(kubelet::COMPONENT, ComponentKind::Builtin, &info.version);
+    let daemon = Daemon::announce(&options, &health);
+    let files = CniFiles::of(&options.folder, |name| std::env::var_os(name));
+    let plugin = Plugin::announce(&options, &files, &health);
+    let (lease, pod_cidr) = watch::channel(None);
+
     let mut tasks = JoinSet::new();
+    tasks.spawn(plugin.run(health.clone()));
+    tasks.spawn(daemon.run(health.clone(), lease));
+    tasks.spawn(network::tell_pod_cidr(pod_cidr, health.clone()));
     tasks.spawn(kubelet::run(store, info, health.clone()));
-    tasks.spawn(tell(health, notifier));
+    tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),
         // A component ends only by a defect; the supervisor starts the agent anew.
@@ -66,23 +102,5 @@ pub async fn run(options: Options) -> Result<(), Error> {
             what: "a component has ended",
             source: std::io::ErrorKind::Other.into(),
         }),
-    }
-}
-
-/// Passes every change of the board on to the supervisor.
-async fn tell(health: Health, notifier: Option<Notifier>) {
-    let mut board = health.watch();
-    loop {
-        let report = board.borrow_and_update().clone();
-        let ready = report.ready();
-        tracing::info!(ready, ?report, "status");
-        if let Some(notifier) = &notifier
-            && let Err(error) = notifier.report(&report)
-        {
-            tracing::warn!(%error, "the supervisor did not take a report");
-        }
-        if board.changed().await.is_err() {
-            return;
-        }
     }
 }

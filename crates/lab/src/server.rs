@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::framing;
 use crate::init::Lab;
 use crate::protocol::{Entry, KINDS, Request};
-use crate::status::{ClusterStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
+use crate::status::{ClusterStatus, ControlPlaneStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
 use crate::supervisor::State;
-use crate::world;
+use crate::{specs, world};
 
 /// A client that does not speak is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -130,7 +130,7 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
             .etcd
             .iter()
             .map(|member| {
-                let state = take(&member.name, "etcd").unwrap_or_default();
+                let state = take(&member.name, specs::ETCD).unwrap_or_default();
                 EtcdStatus {
                     node: member.name.clone(),
                     address: member.address.to_string(),
@@ -145,12 +145,19 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
             .workers
             .iter()
             .map(|worker| {
-                let state = take(&worker.name, "agent").unwrap_or_default();
+                let state = take(&worker.name, specs::AGENT).unwrap_or_default();
                 worker_status(&worker.name, worker.address.to_string(), state)
             })
             .collect();
-        let ready = etcd.iter().all(|e| e.ready) && workers.iter().all(|w| w.ready);
-        clusters.push(ClusterStatus { name: cluster.name.clone(), ready, etcd, workers });
+        let control_plane = cluster.etcd.first().map_or_else(
+            || control_plane_status("", String::new(), State::default()),
+            |first| {
+                let state = take(&first.name, specs::CONTROL_PLANE).unwrap_or_default();
+                control_plane_status(&first.name, first.address.to_string(), state)
+            },
+        );
+        let ready = etcd.iter().all(|e| e.ready) && control_plane.ready && workers.iter().all(|w| w.ready);
+        clusters.push(ClusterStatus { name: cluster.name.clone(), ready, etcd, control_plane, workers });
     }
     let helpers = states
         .into_iter()
@@ -172,24 +179,45 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
     }
 }
 
+fn control_plane_status(node: &str, address: String, state: State) -> ControlPlaneStatus {
+    ControlPlaneStatus {
+        node: node.into(),
+        address,
+        pid: state.pid,
+        ready: state.ready,
+        restarts: state.restarts,
+        message: message(&state),
+        components: state.report.unwrap_or_default().components,
+    }
+}
+
+/// Why a process is not ready: what the supervisor says of it, or else its first component that is not.
+fn message(state: &State) -> String {
+    if !state.message.is_empty() {
+        return state.message.clone();
+    }
+    let components = state.report.iter().flat_map(|report| &report.components);
+    let failing = components.filter(|(_, status)| !status.ready);
+    failing.map(|(name, status)| format!("{name}: {}", status.message)).next().unwrap_or_default()
+}
+
 fn worker_status(name: &str, address: String, state: State) -> WorkerStatus {
+    let message = message(&state);
     let report = state.report.unwrap_or_default();
     let agent = ComponentStatus {
-        kind: ComponentKind::Builtin,
-        version: env!("CARGO_PKG_VERSION").into(),
         ready: state.pid.is_some(),
-        message: state.message.clone(),
+        message: state.message,
+        ..ComponentStatus::starting(ComponentKind::Builtin, env!("CARGO_PKG_VERSION"))
     };
     let mut components = report.components;
-    let failing = components.iter().find(|(_, c)| !c.ready).map(|(name, c)| format!("{name}: {}", c.message));
-    components.insert("agent".into(), agent);
+    components.insert(specs::AGENT.into(), agent);
     WorkerStatus {
         name: name.into(),
         pid: state.pid,
         addresses: vec![address],
         ready: state.ready,
         restarts: state.restarts,
-        message: if state.message.is_empty() { failing.unwrap_or_default() } else { state.message },
+        message,
         pod_cidr: report.pod_cidr,
         components,
         pods: Vec::new(),

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use ipnetwork::Ipv4Network;
 use lab::LabName;
-use topology::{Delay, Loss, Rate};
+use topology::{Choice, Delay, Loss, Rate};
 
 /// Whole Kubernetes clusters' networks on one Linux machine: instant, harmless to the host, real.
 #[derive(Debug, Parser)]
@@ -83,6 +84,9 @@ pub(crate) enum Command {
     /// The agent of a worker (started by the lab)
     #[command(hide = true)]
     Agent(AgentArgs),
+    /// The control plane of a cluster (started by the lab)
+    #[command(hide = true)]
+    ControlPlane(ControlPlaneArgs),
     /// Tries what this kernel can do (started by `doctor`)
     #[command(hide = true)]
     Probe,
@@ -364,6 +368,30 @@ pub(crate) struct AgentArgs {
     pub(crate) address: Ipv4Addr,
     #[arg(long, value_delimiter = ',')]
     pub(crate) etcd: Vec<String>,
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    /// flannel's network configuration, JSON
+    #[arg(long)]
+    pub(crate) network: String,
+    #[arg(long)]
+    pub(crate) service_network: Ipv4Network,
+    #[arg(long)]
+    pub(crate) flannel: Choice,
+    #[arg(long)]
+    pub(crate) flannel_plugin: Choice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControlPlaneArgs {
+    #[arg(long)]
+    pub(crate) cluster: String,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    /// flannel's network configuration, JSON
+    #[arg(long)]
+    pub(crate) network: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `topo`: starts labs, looks at them, enters them and ends them.
 //!
-//! It is also every process of a lab that is ours: pid 1 is `topo lab`, a worker's agent `topo agent`.
+//! It is also every process of a lab that is ours: pid 1 is `topo lab`, a worker's agent `topo agent`, a
+//! cluster's control plane `topo control-plane`; and under the name `flannel` it is that CNI plugin.
 
 mod cli;
 mod commands;
@@ -9,6 +10,8 @@ mod output;
 mod parts;
 mod prompt;
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,6 +19,10 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    // Before anything else: pods wait for it.
+    if called("flannel") {
+        return flannel::plugin::main();
+    }
     // Processes are started by way of /proc/self/exe, and would be called `exe` in `ps`.
     let _ = nix::sys::prctl::set_name(c"topo");
     // Pods are started by the thousand: what they run is found without building the whole command line.
@@ -30,6 +37,12 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => output::failure(&error),
     }
+}
+
+/// Whether this program was started under a name.
+fn called(name: &str) -> bool {
+    let own = std::env::args_os().next().unwrap_or_default();
+    Path::new(&own).file_name() == Some(OsStr::new(name))
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -57,6 +70,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Man { folder } => commands::manual::pages(folder.as_deref()),
         Command::Lab(args) => parts::lab(args),
         Command::Agent(args) => parts::agent(args),
+        Command::ControlPlane(args) => parts::control_plane(args),
         Command::Probe => commands::doctor::probe(),
         Command::Image { args } => Ok(images::program::main(args.into_iter())),
         Command::DelayLine(args) => parts::delay_line(&args),

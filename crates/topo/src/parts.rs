@@ -9,7 +9,7 @@ use net::delay::DelayLine;
 use runtime::Notifier;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{AgentArgs, DelayLineArgs, EchoCli, LabArgs};
+use crate::cli::{AgentArgs, ControlPlaneArgs, DelayLineArgs, EchoCli, LabArgs};
 use crate::{commands, output};
 
 /// Logs to standard error, which the lab collects; `RUST_LOG` says how much.
@@ -44,7 +44,16 @@ pub(crate) fn lab(args: LabArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
     log();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let options = agent::Options { node: args.node, address: args.address, etcd: args.etcd };
+    let options = agent::Options {
+        node: args.node,
+        address: args.address,
+        etcd: args.etcd,
+        folder: args.folder,
+        network: args.network,
+        service_network: args.service_network,
+        flannel: args.flannel,
+        flannel_plugin: args.flannel_plugin,
+    };
     runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -62,6 +71,21 @@ pub(crate) fn in_a_pod() -> Option<ExitCode> {
         }
         _ => None,
     }
+}
+
+/// A cluster's control plane.
+pub(crate) fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<ExitCode> {
+    log();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let context = format!("control plane of {}", args.cluster);
+    let options = control_plane::Options {
+        cluster: args.cluster,
+        etcd: args.etcd,
+        folder: args.folder,
+        network: args.network,
+    };
+    runtime.block_on(control_plane::run(options)).context(context)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A delay line; runs until it is killed.

@@ -41,7 +41,7 @@ fn the_lab_of_the_course(bench: &Bench) {
     assert!(routes.contains("default dev C0w1-eth0 scope link"), "{routes}");
     assert_eq!(bench.ok(["exec", "C0w2", "--", "hostname"]), "C0w2\n");
     assert_eq!(bench.ok(["exec", "C0w1", "cat", "/proc/sys/net/ipv4/ip_forward"]), "1\n");
-    assert_eq!(bench.ok(["exec", "C0w1", "ls", "/sys/class/net"]), "C0w1-eth0\nlo\n");
+    assert_eq!(bench.ok(["exec", "C0w1", "ls", "/sys/class/net"]), "C0w1-eth0\nflannel.100\nlo\n");
     let switch = bench.ok(["exec", "C0s0", "ip", "-o", "link", "show", "master", "C0s0"]);
     assert_eq!(switch.lines().count(), 5, "{switch}");
     let everyone = bench.ok(["pingall"]);

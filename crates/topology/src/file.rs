@@ -99,6 +99,8 @@ pub(crate) struct PodNetworkFile {
     pub(crate) enable_ipv4: Option<Spanned<bool>>,
     #[serde(rename = "EnableIPv6")]
     pub(crate) enable_ipv6: Option<Spanned<bool>>,
+    #[serde(rename = "EnableNFTables")]
+    pub(crate) enable_nftables: Option<bool>,
     pub(crate) backend: Option<Spanned<std::collections::BTreeMap<String, Spanned<BackendValue>>>>,
 }
 

@@ -87,6 +87,28 @@ pub enum Choice {
     Builtin,
 }
 
+impl Choice {
+    /// As it stands in a topology file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Real => "real",
+            Self::Builtin => "builtin",
+        }
+    }
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Auto, Self::Real, Self::Builtin];
+        let found = all.into_iter().find(|choice| choice.as_str() == word);
+        found.ok_or_else(|| format!("{word:?} is not auto, real or builtin"))
+    }
+}
+
 /// The parts that exist twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,6 +134,9 @@ pub struct PodNetwork {
     pub subnet_min: Ipv4Addr,
     /// The last share.
     pub subnet_max: Ipv4Addr,
+    /// Whether the real flannel makes its rules with nftables instead of iptables; ours always does.
+    #[serde(rename = "EnableNFTables", default, skip_serializing_if = "std::ops::Not::not")]
+    pub enable_nftables: bool,
     /// How shares reach each other.
     pub backend: BTreeMap<String, BackendValue>,
 }
