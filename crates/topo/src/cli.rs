@@ -1,5 +1,7 @@
 //! The command line, as clap reads it, as `topo man` prints it and as the prompt completes it.
 
+pub(crate) mod objects;
+
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -44,6 +46,14 @@ pub(crate) enum Command {
     Shell(ShellArgs),
     /// What the processes of a node have printed
     Logs(LogsArgs),
+    /// Make objects as files describe them, or change them into that
+    Apply(objects::ApplyArgs),
+    /// Make new objects from files
+    Create(objects::CreateArgs),
+    /// Show objects
+    Get(objects::GetArgs),
+    /// Delete objects
+    Delete(objects::DeleteArgs),
     /// Impair a link, or pull its plug: `link set A B …`, `link A B down`
     #[command(subcommand, arg_required_else_help = true)]
     Link(LinkCommand),

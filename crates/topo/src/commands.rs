@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod manual;
 pub(crate) mod mininet;
+pub(crate) mod objects;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;

@@ -1,0 +1,142 @@
+//! Kubernetes' objects: kubectl's verbs, on a cluster's etcd.
+
+mod apply;
+mod delete;
+mod get;
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use kubectl::document::{Document, Documents};
+use kubectl::query::Scope;
+use lab::LabName;
+use store::Store;
+
+use crate::cli::objects::{DryRun, FileArgs, PlaceArgs, SelectorArgs};
+use crate::enter::{client, join};
+use crate::output::{self, Hinted, note};
+
+pub(crate) use apply::{create, run as apply};
+pub(crate) use delete::run as delete;
+pub(crate) use get::run as get;
+
+/// Namespaces that one has to be in to reach a cluster's etcd. Files stay the caller's.
+const NEEDED: [&str; 2] = ["user", "net"];
+
+/// Runs a future with the objects of a cluster.
+fn with_store(
+    lab: &LabName,
+    cluster: Option<&str>,
+    command: impl AsyncFnOnce(Store) -> Result<ExitCode>,
+) -> Result<ExitCode> {
+    let client = client(lab)?;
+    let topology = topology::load(&client.state().topology())?;
+    let found = match cluster {
+        Some(name) => topology.clusters.iter().find(|cluster| cluster.name == name),
+        None => topology.clusters.first(),
+    };
+    let Some(cluster) = found else {
+        let all: Vec<_> = topology.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        return Err(Hinted {
+            message: format!("there is no cluster {}", cluster.unwrap_or_default()),
+            hint: format!("there are {}", all.join(", ")),
+        }
+        .into());
+    };
+    let node = cluster.etcd.first().map(|member| member.name.as_str()).unwrap_or_default();
+    // Entered before there is a second thread: a user namespace takes in none (setns(2)).
+    let (entry, fds) = client.enter(node)?;
+    let needed =
+        entry.namespaces.iter().cloned().zip(fds).filter(|(kind, _)| NEEDED.contains(&kind.as_str()));
+    let (kinds, fds): (Vec<_>, Vec<_>) = needed.unzip();
+    join(&kinds, &fds)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { command(Store::etcd(&cluster.etcd_endpoints()).await?).await })
+}
+
+/// What has gone wrong in a command that goes on all the same, and how it ends.
+struct Report {
+    verb: &'static str,
+    worst: u8,
+}
+
+impl Report {
+    fn new(verb: &'static str) -> Self {
+        Self { verb, worst: 0 }
+    }
+
+    /// Tells of an error.
+    fn error(&mut self, error: &kubectl::Error) {
+        self.error_at("", error);
+    }
+
+    /// Tells of an error with a place in a file.
+    fn error_at(&mut self, place: &str, error: &kubectl::Error) {
+        let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
+        note(format_args!("topo: {}: {place}{}", self.verb, runtime::chain(error)));
+        self.worst = self.worst.max(if error.is_negative() { output::NO } else { output::ERROR });
+    }
+
+    fn failed(&mut self, error: &impl std::fmt::Display) {
+        note(format_args!("topo: {}: {error}", self.verb));
+        self.worst = output::ERROR;
+    }
+
+    fn code(&self) -> ExitCode {
+        ExitCode::from(self.worst)
+    }
+}
+
+/// An error that ends the command.
+fn fatal(verb: &'static str, error: &kubectl::Error) -> ExitCode {
+    let mut report = Report::new(verb);
+    report.error(error);
+    report.code()
+}
+
+/// The documents of files; which of them are bad is told.
+fn documents(files: &FileArgs, report: &mut Report) -> Vec<Document> {
+    let found: Documents = kubectl::document::read(&files.files, files.recursive, || {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    });
+    let mut good = Vec::new();
+    for document in found {
+        match document {
+            Ok(document) => good.push(document),
+            Err(error) => report.failed(&error),
+        }
+    }
+    good
+}
+
+fn scope(place: &PlaceArgs, selectors: &SelectorArgs) -> Result<Scope, kubectl::Error> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    Ok(Scope {
+        namespace: (!selectors.all_namespaces).then(|| place.namespace().to_owned()),
+        labels: text(&selectors.labels).parse()?,
+        fields: text(&selectors.fields).parse()?,
+    })
+}
+
+impl From<DryRun> for kubectl::apply::DryRun {
+    fn from(how: DryRun) -> Self {
+        match how {
+            DryRun::None => Self::None,
+            DryRun::Client => Self::Client,
+            DryRun::Server => Self::Server,
+        }
+    }
+}
+
+/// Waits for Ctrl-C, or to be asked to end.
+async fn interrupted() -> Result<ExitCode> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut int = signal(SignalKind::interrupt()).context("catch signals")?;
+    let mut term = signal(SignalKind::terminate()).context("catch signals")?;
+    tokio::select! {
+        _ = int.recv() => Ok(ExitCode::from(130)),
+        _ = term.recv() => Ok(ExitCode::from(143)),
+    }
+}
