@@ -11,12 +11,16 @@ mod choice;
 mod flanneld;
 mod network;
 mod plugins;
+mod pods;
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 use kubelet::{MachineInfo, NodeInfo};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use runtime::{ComponentKind, Health, Notifier};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +35,8 @@ use crate::plugins::Plugin;
 /// What an agent is told when it is started.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The cluster, as `C0`.
+    pub cluster: String,
     /// The worker, as `C0w1`.
     pub node: String,
     /// Its underlay address.
@@ -47,6 +53,8 @@ pub struct Options {
     pub flannel: Choice,
     /// Who is flannel's CNI plugin.
     pub flannel_plugin: Choice,
+    /// Where the logs of the cluster's pods go.
+    pub logs: PathBuf,
 }
 
 /// What can keep an agent from running.
@@ -55,6 +63,17 @@ pub enum Error {
     /// The cluster's store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The table of images is wrong.
+    #[error(transparent)]
+    Images(#[from] images::TableError),
+    /// There is one already.
+    #[error("another agent runs for {node} (its lock is {})", lock.display())]
+    Second {
+        /// The node.
+        node: String,
+        /// The lock that the other holds.
+        lock: PathBuf,
+    },
     /// The system refused something that every process needs.
     #[error("{what}")]
     System {
@@ -66,6 +85,19 @@ pub enum Error {
     },
 }
 
+/// Takes the worker's lock: two agents of one node would make every pod twice. The kernel drops it with its
+/// holder, so that a killed agent's successor need not wait.
+fn alone(options: &Options) -> Result<Flock<File>, Error> {
+    let lock = options.folder.join("agent.lock");
+    let system = |source| Error::System { what: "lock the worker's folder", source };
+    std::fs::create_dir_all(&options.folder).map_err(system)?;
+    let file = File::create(&lock).map_err(system)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => Error::Second { node: options.node.clone(), lock },
+        other => system(other.into()),
+    })
+}
+
 /// Runs a worker's components until the process is told to end. To be called on the process's first
 /// thread: children end with the thread that started them.
 ///
@@ -75,6 +107,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let system = |what| move |source| Error::System { what, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for signals"))?;
     let notifier = Notifier::from_env().map_err(system("open the notification socket"))?;
+    let _alone = alone(&options)?;
     let health = Health::default();
     let store = Store::etcd(&options.etcd).await?;
     let info = NodeInfo {
@@ -92,8 +125,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(plugin.run(health.clone()));
     tasks.spawn(daemon.run(health.clone(), lease));
-    tasks.spawn(network::tell_pod_cidr(pod_cidr, health.clone()));
-    tasks.spawn(kubelet::run(store, info, health.clone()));
+    tasks.spawn(network::tell_pod_cidr(pod_cidr.clone(), health.clone()));
+    tasks.spawn(kubelet::register::run(store.clone(), info, health.clone(), pod_cidr.clone()));
+    let pods = pods::options(&options, files, pod_cidr)?;
+    tasks.spawn(kubelet::pods::run(store, pods, health.clone()));
     tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A command to run in a pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// The program, looked for on the PATH of `env`, and its arguments.
+    /// The program, looked for on the PATH of `env`, and its arguments; `topo` is this very program.
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: Vec<(String, String)>,

@@ -14,6 +14,7 @@ use api::types::api::core::v1::Pod;
 use cni::{Cni, ProcessExec};
 use cri::{Runtime, Sandbox, SandboxSpec};
 use images::Table;
+use ipnetwork::Ipv4Network;
 use runtime::{Backoff, Health, chain};
 use store::events::Recorder;
 use store::{ObjectName, Reflector, Store};
@@ -49,8 +50,8 @@ pub struct Options {
     pub cluster_dns: Vec<IpAddr>,
     /// The cluster's domain, as `cluster.local`.
     pub zone: String,
-    /// Whether the node's network stands, as flannel's lease says.
-    pub network_ready: watch::Receiver<bool>,
+    /// The node's share of the pod network; none until it has one.
+    pub lease: watch::Receiver<Option<Ipv4Network>>,
 }
 
 /// What all workers share.

@@ -296,7 +296,7 @@ impl Life {
                 _ => std::future::pending().await,
             }
         };
-        let mut network = self.shared.options.network_ready.clone();
+        let mut network = self.shared.options.lease.clone();
         let waits = self.sandbox.is_none();
         let network =
             async { if waits { drop(network.changed().await) } else { std::future::pending().await } };

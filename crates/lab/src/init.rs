@@ -219,7 +219,12 @@ impl Launcher {
             let Some(machine) = machines.recv().await else { break };
             let machine: Machine = machine?;
             lock(&self.lab.machines).insert(machine.name.clone(), machine.clone());
-            early.extend(specs::specs(&self.lab.topology, self.keep.as_deref(), &machine)?);
+            early.extend(specs::specs(
+                &self.lab.topology,
+                self.keep.as_deref(),
+                self.lab.supervisor.logs(),
+                &machine,
+            )?);
             // Whoever asks for an address that is not there yet asks again a second later.
             let (now, later): (Vec<_>, _) = early.into_iter().partition(|spec| self.has_its_store(spec));
             early = later;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -94,6 +94,9 @@ fn status(lab: &Lab, stream: &UnixStream) -> std::io::Result<()> {
 }
 
 fn enter(lab: &Lab, stream: &UnixStream, node: &str) -> std::io::Result<()> {
+    if node.contains('/') {
+        return enter_pod(lab, stream, node);
+    }
     let machine = lab.machine(node);
     let inside_lab = node.is_empty() || lab.topology.switches().any(|switch| switch == node);
     if machine.is_none() && !inside_lab {
@@ -113,8 +116,63 @@ fn enter(lab: &Lab, stream: &UnixStream, node: &str) -> std::io::Result<()> {
     let (kinds, fds): (Vec<&str>, Vec<BorrowedFd<'_>>) =
         KINDS.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
     let namespaces = kinds.into_iter().map(str::to_owned).collect();
-    answer(stream, Ok(Entry { namespaces, single_id: world::single_id() }))?;
+    answer(stream, Ok(Entry { namespaces, single_id: world::single_id(), env: None }))?;
     passing::send_fds(stream, &fds)
+}
+
+/// The namespaces of a pod, which its shim gives, in the lab's user namespace.
+fn enter_pod(lab: &Lab, stream: &UnixStream, name: &str) -> std::io::Result<()> {
+    let entry = pod_folder(lab, name).and_then(|folder| {
+        cri::sandbox::enter(&folder).map_err(|error| {
+            let hint = match name.split_once('/') {
+                Some((cluster, _)) => format!("`topo get pods -A --cluster {cluster}` tells which there are"),
+                None => String::new(),
+            };
+            let missing = !folder.exists();
+            let message = if missing { format!("there is no pod {name}") } else { chain(&error) };
+            Error::Hinted { message, hint }
+        })
+    });
+    let entry = match entry {
+        Ok(entry) => entry,
+        Err(error) => return answer::<Entry>(stream, Err(error)),
+    };
+    let mut fds: BTreeMap<&str, BorrowedFd<'_>> =
+        lab.own.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect();
+    for (kind, fd) in cri::protocol::NAMESPACES.iter().zip(&entry.namespaces) {
+        fds.insert(kind, fd.as_fd());
+    }
+    let (kinds, fds): (Vec<&str>, Vec<BorrowedFd<'_>>) =
+        KINDS.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
+    let namespaces = kinds.into_iter().map(str::to_owned).collect();
+    answer(stream, Ok(Entry { namespaces, single_id: world::single_id(), env: Some(entry.env) }))?;
+    passing::send_fds(stream, &fds)
+}
+
+/// The folder of a pod's sandbox; `name` is `C0/c1` or `C0/kube-system/dns`.
+fn pod_folder(lab: &Lab, name: &str) -> Result<PathBuf> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let (cluster, namespace, pod) = match parts.as_slice() {
+        [cluster, pod] => (*cluster, "default", *pod),
+        [cluster, namespace, pod] => (*cluster, *namespace, *pod),
+        _ => ("", "", ""),
+    };
+    if [cluster, namespace, pod].iter().any(|part| part.is_empty() || part.starts_with('.')) {
+        let message = format!("{name} is no name of a pod");
+        return Err(Error::Hinted {
+            message,
+            hint: "a pod is CLUSTER/POD or CLUSTER/NAMESPACE/POD, as C0/c1".into(),
+        });
+    }
+    let clusters = || lab.topology.clusters.iter().map(|cluster| cluster.name.as_str());
+    if !clusters().any(|name| name == cluster) {
+        let message = format!("there is no cluster {cluster}");
+        return Err(Error::Hinted {
+            message,
+            hint: format!("there are {}", clusters().collect::<Vec<_>>().join(", ")),
+        });
+    }
+    Ok(Path::new(world::LAB).join("pods").join(cri::sandbox::name_of(cluster, namespace, pod)))
 }
 
 /// Puts together what the supervisor and the agents know.

@@ -24,7 +24,12 @@ const INHERITED: [&str; 7] =
     ["HOME", "LANG", "TZ", "RUST_LOG", "KNETSIM_FLANNELD", "KNETSIM_CNI_PATH", "CNI_PATH"];
 
 /// What runs on a machine, in the order of its start.
-pub(crate) fn specs(topology: &Topology, keep: Option<&Path>, machine: &Machine) -> Result<Vec<Spec>> {
+pub(crate) fn specs(
+    topology: &Topology,
+    keep: Option<&Path>,
+    logs: &Path,
+    machine: &Machine,
+) -> Result<Vec<Spec>> {
     for cluster in &topology.clusters {
         if let Some(at) = cluster.etcd.iter().position(|member| member.name == machine.name) {
             let etcd = etcd(cluster, &cluster.etcd[at], keep, machine)?;
@@ -32,7 +37,7 @@ pub(crate) fn specs(topology: &Topology, keep: Option<&Path>, machine: &Machine)
             return Ok([etcd].into_iter().chain(control_plane).collect());
         }
         if let Some(worker) = cluster.workers.iter().find(|worker| worker.name == machine.name) {
-            return Ok(vec![agent(cluster, worker, machine)?]);
+            return Ok(vec![agent(cluster, worker, logs, machine)?]);
         }
     }
     Err(Error::Refused(format!("nothing is to run on {}", machine.name)))
@@ -87,7 +92,7 @@ fn control_plane(cluster: &Cluster, machine: &Machine) -> Result<Spec> {
     ours(&machine.name, CONTROL_PLANE, args, machine)
 }
 
-fn agent(cluster: &Cluster, worker: &Worker, machine: &Machine) -> Result<Spec> {
+fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> Result<Spec> {
     let mut args = vec![AGENT.into()];
     args.extend(flags([
         ("--cluster", cluster.name.clone()),
@@ -99,6 +104,7 @@ fn agent(cluster: &Cluster, worker: &Worker, machine: &Machine) -> Result<Spec> 
         ("--service-network", cluster.service_network.to_string()),
         ("--flannel", worker.components.flannel.as_str().into()),
         ("--flannel-plugin", worker.components.flannel_plugin.as_str().into()),
+        ("--logs", logs.join("pods").join(&cluster.name).display().to_string()),
     ]));
     ours(&worker.name, AGENT, args, machine)
 }

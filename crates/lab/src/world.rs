@@ -39,6 +39,8 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     for name in [LAB, NETNS, "/run/lock"] {
         make_folder(Path::new(name), 0o755)?;
     }
+    // A mount of its own, so that a copy of the world can be had without the namespaces in it.
+    mount::fs("tmpfs", Path::new(NETNS), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755")?;
     if let Err(e) = cover_etc(&hosts) {
         notes.push(format!("names of nodes do not resolve: {}", runtime::chain(&e)));
     }

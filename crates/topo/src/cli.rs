@@ -389,6 +389,9 @@ pub(crate) struct AgentArgs {
     pub(crate) flannel: Choice,
     #[arg(long)]
     pub(crate) flannel_plugin: Choice,
+    /// Folder of the pods' logs
+    #[arg(long)]
+    pub(crate) logs: PathBuf,
 }
 
 #[derive(Debug, Args)]

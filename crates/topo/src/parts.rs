@@ -1,5 +1,6 @@
 //! The processes of a lab that are ours.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         service_network: args.service_network,
         flannel: args.flannel,
         flannel_plugin: args.flannel_plugin,
+        logs: args.logs,
+        cluster: args.cluster.clone(),
     };
     runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
     Ok(ExitCode::SUCCESS)
@@ -64,6 +67,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn in_a_pod() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     match args.next()?.to_str()? {
+        "shim" => Some(cri::shim::main(Path::new(&args.next()?))),
         "image" => Some(images::program::main(args)),
         "echo" => {
             let cli = EchoCli::try_parse_from(std::env::args_os().skip(1)).ok()?;

@@ -20,6 +20,9 @@ use crate::protocol::{Outcome, Process};
 /// So much of what a command prints is kept (kubernetes `pkg/probe`, `maxReadLength`).
 const MOST_OUTPUT: usize = 10 << 10;
 
+/// As a program's name: the one that the shim itself is.
+const OURSELVES: &str = "topo";
+
 pub(super) struct Child {
     pid: Pid,
     pipes: [Option<PipeReader>; 2],
@@ -158,13 +161,17 @@ fn spawn(process: &Process) -> Result<(Pid, [Option<PipeReader>; 2]), String> {
         return Err(format!("working directory {cwd} is not there"));
     }
     let failed = |e: std::io::Error| format!("exec: {program:?}: {}", reason(&e));
+    // This very program is there, whatever has become of its file: it is the pod's first process.
+    let (file, name) =
+        if program == OURSELVES { ("/proc/1/exe", OURSELVES) } else { (program.as_str(), program.as_str()) };
     let (out, out_end) = std::io::pipe().map_err(failed)?;
     let (err, err_end) = std::io::pipe().map_err(failed)?;
     for pipe in [&out, &err] {
         fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| failed(e.into()))?;
     }
-    let mut command = Command::new(program);
+    let mut command = Command::new(file);
     command
+        .arg0(name)
         .args(args)
         .env_clear()
         .envs(process.env.iter().map(|(name, value)| (name, value)))

@@ -12,8 +12,6 @@ use super::{Life, NORMAL, WARNING, all, now};
 use crate::environment::{self, Context, Image, References, Sources};
 use crate::plan::Blocked;
 
-/// The way to this very program, inside of a pod: its first process is it.
-const PROGRAM: &str = "/proc/1/exe";
 /// A container whose image or configuration is missing is looked at again after so many seconds, …
 const FIRST_LOOK: i64 = 5;
 /// … and at least that often (kubelet: 300; here nobody is spared by waiting).
@@ -103,7 +101,7 @@ impl Life {
         let of_pod = self.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
         let id = |id: Option<i64>| id.and_then(|id| u32::try_from(id).ok());
         Ok(Process {
-            argv: images::with_program(made.argv, PROGRAM),
+            argv: made.argv,
             env: made.env.into_iter().collect(),
             cwd: made.working_dir.to_string_lossy().into_owned(),
             user: id(security.and_then(|s| s.run_as_user).or(of_pod.and_then(|s| s.run_as_user))),

@@ -26,7 +26,7 @@ impl Life {
             return None;
         }
         let host_network = self.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
-        if !host_network && !*self.shared.options.network_ready.borrow() {
+        if !host_network && self.shared.options.lease.borrow().is_none() {
             // What is waited for wakes.
             self.trouble = Some(("network is not ready: the node has no subnet yet".into(), 0));
             return Some(now() + 1_000_000);
