@@ -8,6 +8,7 @@ pub mod node;
 pub mod register;
 
 pub mod environment;
+pub mod probe;
 
 pub use machine::MachineInfo;
 pub use node::NodeInfo;
