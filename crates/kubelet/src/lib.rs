@@ -8,6 +8,7 @@ pub mod node;
 pub mod register;
 
 pub mod environment;
+pub mod hosts;
 pub mod probe;
 
 pub use machine::MachineInfo;
