@@ -167,11 +167,7 @@ pub fn command_line(
     image: &Image,
     vars: &BTreeMap<String, String>,
 ) -> Result<Vec<String>, ConfigError> {
-    let expanded = |words: &Option<Vec<String>>| -> Vec<String> {
-        let words = words.iter().flatten();
-        words.map(|word| expand(word, |name| vars.get(name).cloned())).collect()
-    };
-    let (mut argv, mut args) = (expanded(&container.command), expanded(&container.args));
+    let (mut argv, mut args) = command_and_args(container, vars);
     if argv.is_empty() {
         argv.clone_from(&image.entrypoint);
         if args.is_empty() {
@@ -183,6 +179,19 @@ pub fn command_line(
         return Err(ConfigError::NulArgument);
     }
     if argv.is_empty() { Err(ConfigError::NoCommand) } else { Ok(argv) }
+}
+
+/// A container's own `command` and `args`, with values in place of `$(NAME)`.
+#[must_use]
+pub fn command_and_args(
+    container: &Container,
+    vars: &BTreeMap<String, String>,
+) -> (Vec<String>, Vec<String>) {
+    let expanded = |words: &Option<Vec<String>>| {
+        let words = words.iter().flatten();
+        words.map(|word| expand(word, |name| vars.get(name).cloned())).collect()
+    };
+    (expanded(&container.command), expanded(&container.args))
 }
 
 /// The command of an exec probe or a hook: `$(NAME)` means the plain `value` of the container's variable,

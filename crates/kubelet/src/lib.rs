@@ -21,6 +21,8 @@ pub mod pods;
 pub mod register;
 mod status;
 mod worker;
+pub mod hosts;
+pub mod probe;
 
 pub use machine::MachineInfo;
 pub use node::NodeInfo;
