@@ -10,19 +10,20 @@
 //! - [`pods`]: the pods, and their workers;
 //! - `plan`, `status`: what is to be started when, what the status says (pure);
 //! - [`environment`]: what a container is started with (pure);
+//! - [`probe`], [`hosts`]: probes; the pod's name and `/etc/hosts`;
 //! - `network`: what CNI does for a sandbox.
 
 pub mod environment;
+pub mod hosts;
 pub mod machine;
 mod network;
 pub mod node;
 mod plan;
 pub mod pods;
+pub mod probe;
 pub mod register;
 mod status;
 mod worker;
-pub mod hosts;
-pub mod probe;
 
 pub use machine::MachineInfo;
 pub use node::NodeInfo;

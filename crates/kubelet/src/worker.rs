@@ -11,10 +11,11 @@
 
 mod containers;
 mod end;
+mod probes;
 mod sandbox;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::plan::{self, Notes, Runs};
 use crate::pods::Shared;
 use crate::status::View;
 
+use probes::Probers;
 use writer::Writer;
 
 /// What a worker is told: the pod as it is, none if it is gone.
@@ -92,6 +94,9 @@ struct Life {
     finished: Option<bool>,
     /// The pod was ended by the kubelet, with reason and message.
     ended: Option<(String, String)>,
+    probers: Probers,
+    /// Runs of containers that a probe has ended.
+    killed: BTreeSet<(String, u32)>,
     /// Containers that are being killed.
     kills: JoinSet<()>,
     writer: Writer,
@@ -113,6 +118,8 @@ impl Life {
             retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             finished: phase(&pod).filter(|phase| is_over(phase)).map(|phase| phase == "Succeeded"),
             ended: None,
+            probers: Probers::new(),
+            killed: BTreeSet::new(),
             kills: JoinSet::new(),
             pod,
         };
@@ -216,11 +223,13 @@ impl Life {
         if self.ips.is_none() {
             return self.deadline();
         }
+        self.probe().await;
         let next = plan::next(&self.spec(), &self.runs, &self.notes, now());
         for (container, attempt) in &next.start {
             self.start(container, *attempt).await;
         }
         self.look();
+        self.probe().await;
         if next.start.is_empty() {
             self.finished = next.finished;
         }
@@ -289,6 +298,7 @@ impl Life {
             }
         };
         let over = self.is_over();
+        let probes = probes::news(&mut self.probers);
         let news = async {
             match &mut self.state {
                 // One that is over is let go by us.
@@ -304,6 +314,7 @@ impl Life {
             // Ends with the kubelet.
             _ = pods.changed() => {}
             () = news => {}
+            () = probes => {}
             () = network => {}
             () = until => {}
         }
@@ -315,15 +326,17 @@ impl Life {
 
     /// As [`Self::tell`], of one of the containers.
     fn tell_of(&self, container: &str, kind: &str, reason: &str, message: &str) {
+        let object =
+            ObjectReference { field_path: Some(self.field_path(container)), ..reference(&*self.pod) };
+        self.shared.recorder.event(&object, kind, reason, message);
+    }
+
+    fn field_path(&self, container: &str) -> String {
         let spec = self.pod.spec.as_ref();
         let init =
             spec.is_some_and(|spec| spec.init_containers.iter().flatten().any(|init| init.name == container));
         let list = if init { "initContainers" } else { "containers" };
-        let object = ObjectReference {
-            field_path: Some(format!("spec.{list}{{{container}}}")),
-            ..reference(&*self.pod)
-        };
-        self.shared.recorder.event(&object, kind, reason, message);
+        format!("spec.{list}{{{container}}}")
     }
 
     /// How long its containers have to end by themselves, in seconds.

@@ -20,7 +20,7 @@ const LAST_LOOK: i64 = 60;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a container cannot be started: a reason as a status has it, and words.
-struct Refusal {
+pub(super) struct Refusal {
     reason: &'static str,
     message: String,
 }
@@ -56,8 +56,21 @@ impl Life {
             Some(_) => {
                 self.tell_of(name, NORMAL, "Created", &format!("Created container: {name}"));
                 self.tell_of(name, NORMAL, "Started", &format!("Started container {name}"));
+                self.after_start(container, attempt).await;
             }
             None => {}
+        }
+    }
+
+    /// The container's own hook; without its success the container must not live on.
+    async fn after_start(&mut self, container: &Container, attempt: u32) {
+        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
+        let Some(hook) = hook else { return };
+        if let Err(why) = self.hook(container, hook, Duration::MAX).await {
+            let name = &container.name;
+            self.tell_of(name, WARNING, "FailedPostStartHook", &format!("PostStartHook failed: {why}"));
+            self.tell_of(name, NORMAL, "Killing", "FailedPostStartHook");
+            self.kill(container, attempt, self.grace());
         }
     }
 
@@ -78,7 +91,7 @@ impl Life {
         self.tell_of(name, WARNING, "Failed", &format!("Error: {reason}"));
     }
 
-    async fn process(&self, container: &Container) -> Result<Process, Refusal> {
+    pub(super) async fn process(&self, container: &Container) -> Result<Process, Refusal> {
         let image = self.image(container)?;
         let sources = self.sources().await?;
         let services = self.services().await?;

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use runtime::chain;
 use store::registry;
 
-use super::{FORCED, Life, NORMAL, Pods, now};
+use super::{FORCED, Life, NORMAL, Pods, WARNING, all, now};
 
 impl Life {
     /// Ends the pod, and its object if that waits for it. Returns when nothing is left.
@@ -91,11 +91,29 @@ impl Life {
         for names in [first, last] {
             for name in &names {
                 self.tell_of(name, NORMAL, "Killing", &format!("Stopping container {name}"));
+            }
+            self.before_stop(&names, until).await;
+            for name in &names {
                 sandbox.signal(name, Signal::SIGTERM);
             }
             self.await_end(&sandbox, &names, until, pods).await;
         }
         self.look();
+    }
+
+    /// The containers' own hooks, at the same time, within the pod's grace.
+    async fn before_stop(&self, names: &[String], until: i64) {
+        let spec = self.spec();
+        let limit = Duration::from_micros(u64::try_from(until - now()).unwrap_or(0));
+        let hooks = all(&spec).filter(|container| names.contains(&container.name)).filter_map(|container| {
+            let hook = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
+            Some(async move { (&container.name, self.hook(container, hook, limit).await) })
+        });
+        for (name, outcome) in futures_util::future::join_all(hooks).await {
+            if let Err(why) = outcome {
+                self.tell_of(name, WARNING, "FailedPreStopHook", &format!("PreStopHook failed: {why}"));
+            }
+        }
     }
 
     async fn await_end(&mut self, sandbox: &Sandbox, names: &[String], until: i64, pods: &mut Pods) {

@@ -9,6 +9,7 @@ use cri::SandboxSpec;
 use runtime::chain;
 
 use super::{Life, NORMAL, Notes, Pods, WARNING, now};
+use crate::hosts::{self, HostName};
 use crate::network;
 use crate::plan::Runs;
 
@@ -53,7 +54,7 @@ impl Life {
         let sandbox = match &self.sandbox {
             Some(sandbox) => sandbox.clone(),
             None => {
-                let spec = self.sandbox_spec(host_network);
+                let spec = self.sandbox_spec(host_network)?;
                 let made = self.shared.runtime.create(spec).await.map_err(|e| chain(&e))?;
                 let sandbox = Arc::new(made);
                 self.sandboxes += 1;
@@ -79,13 +80,13 @@ impl Life {
             // A plugin that hangs must not keep the pod from its end.
             () = told_to_end(pods.clone(), &self.pod) => return Err("the pod is being deleted".into()),
         };
-        let hosts = self.hosts(&ips);
+        let hosts = self.hosts(false, &ips);
         sandbox.rewrite("hosts", &hosts).map_err(|e| chain(&e))?;
         self.ips = Some(ips);
         Ok(())
     }
 
-    fn sandbox_spec(&self, host_network: bool) -> SandboxSpec {
+    fn sandbox_spec(&self, host_network: bool) -> Result<SandboxSpec, String> {
         let meta = &self.pod.metadata;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (namespace, pod, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
@@ -93,21 +94,21 @@ impl Life {
         // Told by the address in whatever a plugin keeps: readable, and never used twice.
         let short: String = uid.chars().filter(|c| c.is_ascii_alphanumeric()).take(8).collect();
         let id = format!("{pod}_{namespace}_{short}_{}", self.sandboxes);
-        SandboxSpec {
+        Ok(SandboxSpec {
             name: cri::sandbox::name_of(&options.cluster, &namespace, &pod),
             id,
             node: options.node.clone(),
-            hostname: self.hostname(host_network),
+            hostname: self.nodename(host_network)?,
             attempt: self.sandboxes,
             host_network,
             files: BTreeMap::from([
-                ("hosts".to_owned(), self.hosts(&[])),
+                ("hosts".to_owned(), self.hosts(host_network, &[])),
                 ("resolv.conf".to_owned(), self.resolv_conf(&namespace)),
             ]),
             namespace,
             pod,
             uid,
-        }
+        })
     }
 
     fn resolv_conf(&self, namespace: &str) -> String {
@@ -123,29 +124,26 @@ impl Life {
         made.conf.to_string()
     }
 
-    fn hostname(&self, host_network: bool) -> String {
+    fn nodename(&self, host_network: bool) -> Result<String, String> {
         let options = &self.shared.options;
         if host_network {
-            return options.node.clone();
+            return Ok(options.node.clone());
         }
-        let own =
-            self.pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
-        let mut name = own.or_else(|| self.pod.metadata.name.clone()).unwrap_or_default();
-        name.truncate(63);
-        name.trim_end_matches(['-', '.']).to_owned()
+        HostName::of(&self.pod, &options.zone).nodename().map_err(|e| chain(&e))
     }
 
-    fn hosts(&self, ips: &[String]) -> String {
-        let mut text = "127.0.0.1\tlocalhost\n".to_owned();
-        for ip in ips {
-            text.push_str(&format!("{ip}\t{}\n", self.hostname(false)));
+    fn hosts(&self, host_network: bool, ips: &[String]) -> String {
+        if host_network {
+            let node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+            return hosts::of_host_network(&self.pod, &node);
         }
-        text
+        hosts::managed(&self.pod, &HostName::of(&self.pod, &self.shared.options.zone), ips)
     }
 
     /// The sandbox has ended: gives back what it held, and forgets its runs.
     async fn start_afresh(&mut self) {
         self.kills.abort_all();
+        self.probers.clear();
         for (name, runs) in std::mem::take(&mut self.runs) {
             let Some(last) = runs.last() else { continue };
             let notes = self.notes.entry(name).or_default();
