@@ -53,6 +53,8 @@ pub struct Options {
     pub flannel: Choice,
     /// Who is flannel's CNI plugin.
     pub flannel_plugin: Choice,
+    /// A table of images beside the one that is built in.
+    pub images: PathBuf,
     /// Where the logs of the cluster's pods go.
     pub logs: PathBuf,
 }

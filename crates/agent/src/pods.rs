@@ -31,11 +31,17 @@ pub(crate) fn options(
         plugin_path: files.plugin_path,
         net_dir: files.net_dir,
         cache_dir: files.cache_dir,
-        images: Table::builtin()?,
+        images: images(&options.images)?,
         cluster_dns: Vec::new(),
         zone: ZONE.into(),
         lease,
     })
+}
+
+fn images(file: &Path) -> Result<Table, Error> {
+    let text =
+        std::fs::read_to_string(file).map_err(|source| Error::System { what: "read the images", source })?;
+    Ok(Table::builtin()?.with(Table::parse(&text, &file.to_string_lossy())?))
 }
 
 /// The sandboxes of all workers are in one folder, beside the workers' own: whoever enters a pod knows its

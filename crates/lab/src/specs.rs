@@ -104,6 +104,7 @@ fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> 
         ("--service-network", cluster.service_network.to_string()),
         ("--flannel", worker.components.flannel.as_str().into()),
         ("--flannel-plugin", worker.components.flannel_plugin.as_str().into()),
+        ("--images", world::IMAGES.into()),
         ("--logs", logs.join("pods").join(&cluster.name).display().to_string()),
     ]));
     ours(&worker.name, AGENT, args, machine)

@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Shell(ShellArgs),
     /// What the processes of a node have printed
     Logs(LogsArgs),
+    /// One pod by hand: `pod create C0w1 c10`
+    #[command(subcommand, arg_required_else_help = true)]
+    Pod(PodCommand),
     /// Make objects as files describe them, or change them into that
     Apply(objects::ApplyArgs),
     /// Make new objects from files
@@ -110,6 +113,49 @@ pub(crate) enum Command {
     /// A delay between two devices (started by the lab)
     #[command(hide = true)]
     DelayLine(DelayLineArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PodCommand {
+    /// Make a pod on a worker; return when it is ready
+    Create(PodCreateArgs),
+    /// Delete a pod of a worker; return when it is gone
+    Delete(PodDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PodCreateArgs {
+    /// The worker, as C0w1
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// The pod's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What to run; without, the pod only is there
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+    /// The image, see docs/images.md
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// The pod's namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Seconds to wait for it
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PodDeleteArgs {
+    /// The worker, as C0w1
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// The pod's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The pod's namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
 }
 
 #[derive(Debug, Args)]
@@ -389,6 +435,9 @@ pub(crate) struct AgentArgs {
     pub(crate) flannel: Choice,
     #[arg(long)]
     pub(crate) flannel_plugin: Choice,
+    /// Images beside those that are built in
+    #[arg(long)]
+    pub(crate) images: PathBuf,
     /// Folder of the pods' logs
     #[arg(long)]
     pub(crate) logs: PathBuf,

@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod manual;
 pub(crate) mod mininet;
 pub(crate) mod objects;
+pub(crate) mod pod;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;

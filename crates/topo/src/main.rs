@@ -60,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Create(args) => commands::objects::create(lab, &args),
         Command::Get(args) => commands::objects::get(lab, &args),
         Command::Delete(args) => commands::objects::delete(lab, &args),
+        Command::Pod(command) => commands::pod::run(lab, &command),
         Command::Link(command) => commands::link::run(lab, command),
         Command::Topology(command) => commands::topology::run(&command),
         Command::Cni(command) => commands::cni::run(&command),

@@ -54,6 +54,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         service_network: args.service_network,
         flannel: args.flannel,
         flannel_plugin: args.flannel_plugin,
+        images: args.images,
         logs: args.logs,
         cluster: args.cluster.clone(),
     };

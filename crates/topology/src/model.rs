@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use images::Image;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,9 @@ pub struct Topology {
     pub underlay: Underlay,
     /// The clusters, in the file's order.
     pub clusters: Vec<Cluster>,
+    /// What is run for images, beside the table that every lab has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Image>,
     /// Links that are not plain.
     pub links: Vec<LinkSpec>,
 }

@@ -25,7 +25,7 @@ pub(crate) use get::run as get;
 const NEEDED: [&str; 2] = ["user", "net"];
 
 /// Runs a future with the objects of a cluster.
-fn with_store(
+pub(crate) fn with_store(
     lab: &LabName,
     cluster: Option<&str>,
     command: impl AsyncFnOnce(Store) -> Result<ExitCode>,
