@@ -5,13 +5,25 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::{Error, pause};
+use crate::{Error, agnhost, frontend, hello, mirror, nginx, pause};
 
 /// A program, by the name that the table calls it.
-type Program = fn(&[String]) -> Result<ExitCode, Error>;
+pub(crate) type Program = fn(&[String]) -> Result<ExitCode, Error>;
 
 /// All programs, in the order of their names.
-const PROGRAMS: &[(&str, Program)] = &[("pause", |_| pause::run())];
+pub(crate) const PROGRAMS: &[(&str, Program)] = &[
+    ("agnhost", agnhost::run),
+    ("echo-server", mirror::echo_server),
+    ("echoserver", mirror::echoserver),
+    ("hello", hello::hello),
+    ("hello-frontend", frontend::run),
+    ("http-echo", hello::http_echo),
+    ("httpd", nginx::httpd),
+    ("nginx", nginx::run),
+    ("nginx-hello", mirror::nginx_hello),
+    ("pause", |_| pause::run()),
+    ("whoami", mirror::whoami),
+];
 
 /// Runs the program that `args` begins with, and tells why if it cannot.
 ///

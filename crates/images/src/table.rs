@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_yaml::Spanned;
@@ -187,6 +188,12 @@ fn check(name: &str, image: &Image) -> Result<(), String> {
     }
     if let Some(folder) = image.working_dir.as_ref().filter(|folder| !folder.starts_with('/')) {
         return Err(format!("image {name:?}: workingDir: {folder:?} is no absolute path"));
+    }
+    if let Some((program, _)) = image.programs.iter().find(|(_, there)| there.is_empty()) {
+        return Err(format!("image {name:?}: programs: {program:?}: there is nothing to run"));
+    }
+    if let Some(signal) = image.stop_signal.as_ref().filter(|name| name.parse::<Signal>().is_err()) {
+        return Err(format!("image {name:?}: stopSignal: {signal:?} is no signal's name, as SIGTERM"));
     }
     Ok(())
 }

@@ -92,6 +92,11 @@ fn mistakes_are_told_with_their_place() {
         ("images:\n  a: {entrypoint: [x]}\n  a: {entrypoint: [y]}\n", "f.yaml:3:"),
         ("images:\n  a: {entrypoint: [x], workingDir: tmp}\n", "workingDir: \"tmp\" is no absolute path"),
         ("images:\n  a: {entrypoint: [x], env: {A=B: c}}\n", "env: \"A=B\" cannot be"),
+        ("images:\n  a: {entrypoint: [x], stopSignal: TERM}\n", "stopSignal: \"TERM\" is no signal's name"),
+        (
+            "images:\n  a: {entrypoint: [x], programs: {/b: []}}\n",
+            "programs: \"/b\": there is nothing to run",
+        ),
         ("image: {}\n", "f.yaml:1:1: unknown field `image`"),
         ("images: [a]\n", "f.yaml:1:9: "),
         ("images: {a: {entrypoint: [x]}\n", "f.yaml:"),
@@ -110,4 +115,54 @@ fn mistakes_are_told_with_their_place() {
 fn a_wrong_entry_is_told_with_its_line() {
     let message = Table::parse("images:\n  b: {cmd: [x]}\n  a: {}\n", "f.yaml").unwrap_err().to_string();
     assert!(message.starts_with("f.yaml:3:"), "{message}");
+}
+
+/// What each image of the documentation's chapters is run as.
+#[test]
+fn the_documentations_images_are_known() {
+    let table = Table::builtin().unwrap();
+    let run = |reference: &str, command: &str, args: &str| {
+        let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        table.resolve(reference).unwrap().command(Some(&words(command)), Some(&words(args))).join(" ")
+    };
+    let agnhost = "registry.k8s.io/e2e-test-images/agnhost:2.39";
+    assert_eq!(run(agnhost, "", ""), "topo image agnhost pause");
+    assert_eq!(run(agnhost, "", "liveness"), "topo image agnhost liveness");
+    assert_eq!(
+        run(agnhost, "/agnhost netexec --http-port=8080", ""),
+        "topo image agnhost netexec --http-port=8080"
+    );
+    assert_eq!(run("registry.k8s.io/liveness", "", "/server"), "topo image agnhost liveness");
+    assert_eq!(run("registry.k8s.io/serve_hostname", "", ""), "topo image agnhost serve-hostname");
+    assert_eq!(run("nginx:1.14.2", "", ""), "topo image nginx nginx -g daemon off;");
+    assert_eq!(run("nginx", "nginx -g x", ""), "topo image nginx nginx -g x");
+    assert_eq!(run("registry.k8s.io/nginx-slim:0.8", "", ""), "topo image nginx nginx -g daemon off;");
+    assert_eq!(run("hashicorp/http-echo:0.2.3", "", "-text=a"), "topo image http-echo -text=a");
+    assert_eq!(run("busybox:1.28", "sh -c", "date"), "sh -c date");
+    assert_eq!(run("registry.k8s.io/pause:3.9", "", ""), "topo image pause");
+    assert!(run("gcr.io/google-samples/hello-app:1.0", "", "").contains("Version: 1.0.0\n"));
+    assert!(
+        run("us-docker.pkg.dev/google-samples/containers/gke/hello-app:2.0", "", "")
+            .contains("Version: 2.0.0\n")
+    );
+    assert!(run("jocatalin/kubernetes-bootcamp:v2", "", "").ends_with("v=2"));
+    assert_eq!(table.resolve("nginx").unwrap().stop_signal(), Signal::SIGQUIT);
+}
+
+/// Whatever the table runs of this program, this program has.
+#[test]
+fn every_program_of_the_table_is_there() {
+    let table = Table::builtin().unwrap();
+    for (name, image) in table.entries() {
+        assert!(!image.description.is_empty(), "{name}");
+        let commands = image.programs.values().chain([&image.entrypoint, &image.cmd]);
+        for command in commands.filter(|command| command.first().is_some_and(|first| first == crate::TOPO)) {
+            let known = match command[1].as_str() {
+                "echo" => true,
+                "image" => crate::program::PROGRAMS.iter().any(|(known, _)| *known == command[2]),
+                _ => false,
+            };
+            assert!(known, "{name}: {command:?}");
+        }
+    }
 }
