@@ -40,6 +40,9 @@ pub struct Image {
     /// The signal that asks it to end, as `SIGQUIT`; none means SIGTERM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
+    /// That there is no such image: a tag that the documentation uses to show how a rollout fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
     /// Programs of the machine without which the image is of no use, with the Debian package that
     /// has each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
