@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -516,8 +515,10 @@ fn nginx_gets_a_configuration_of_the_pods_own() {
             "#!/bin/sh\nif [ \"$1\" = -v ]; then echo nginx version: nginx/{version} >&2; exit; fi\necho \"ARGS $*\"\n\
              /bin/cat /run/nginx/nginx.conf /run/nginx/html/index.html\n"
         );
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: one that another test starts meanwhile would hold the file open for writing.
+        let write = "printf %s \"$0\" > \"$1\" && chmod 755 \"$1\"";
+        let written = Command::new("sh").args(["-c", write, &script]).arg(&program).status();
+        assert!(written.unwrap().success());
         let pod = Pod { ns: netns(), child: None };
         let child = pod.spawn(with_mounts(setup, folder.path().to_str().unwrap(), args));
         finish(child).1
