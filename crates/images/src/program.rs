@@ -1,6 +1,5 @@
 //! The programs behind the images: `topo image NAME ARGUMENTS…`.
 
-use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -51,12 +50,7 @@ fn names() -> String {
 
 /// `topo image NAME: what: why`, then a hint where there is one.
 fn told(name: &str, error: &Error) -> String {
-    let mut text = format!("topo image {name}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
+    let mut text = format!("topo image {name}: {}", runtime::chain(error));
     if let Some(hint) = error.hint() {
         text.push_str(&format!("\nhint: {hint}"));
     }
