@@ -32,7 +32,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Error> {
     let status = status(options.status)?;
     block_on(async {
         let end = told_to_end(Signals::Graceful)?;
-        let listener = listen::tcp(options.port)?;
+        let listener = listen::tcp(listen::any(options.port))?;
         let port = listener.local_addr().map_or(options.port, |address| address.port());
         if options.port == 0 || io::stderr().is_terminal() {
             let _ = writeln!(io::stderr(), "answers on port {port}");
@@ -64,7 +64,7 @@ enum Echo {
 }
 
 impl Site for Echo {
-    fn answer(&self, visit: &Visit) -> Answer {
+    async fn answer(&self, visit: &Visit) -> Answer {
         match self {
             Self::Text { status, body } => text(*status, body.clone()),
             Self::Names { status, host } => text(*status, who(host, visit)),

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 /// As the first word of an entrypoint: this very program.
@@ -32,6 +33,16 @@ pub struct Image {
     /// Where it is run; the container's own wins; none means `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
+    /// Programs of the real image that the machine does not have at that place, and what is run for
+    /// each: `/agnhost` as `topo image agnhost`. They are looked for by a command's first word.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, Vec<String>>,
+    /// The signal that asks it to end, as `SIGQUIT`; none means SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// That there is no such image: a tag that the documentation uses to show how a rollout fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
     /// Programs of the machine without which the image is of no use, with the Debian package that
     /// has each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -62,7 +73,23 @@ impl Image {
         let arguments = args.unwrap_or_else(|| if command.is_some() { Vec::new() } else { self.cmd.clone() });
         let mut whole = command.unwrap_or_else(|| self.entrypoint.clone());
         whole.extend(arguments);
-        whole
+        self.program(whole)
+    }
+
+    /// A command with the place of its program seen to: what [`Image::command`] does at last, and what is
+    /// to be done with the commands of probes, hooks and `exec`.
+    #[must_use]
+    pub fn program(&self, mut command: Vec<String>) -> Vec<String> {
+        if let Some(there) = command.first().and_then(|first| self.programs.get(first)) {
+            command.splice(..1, there.iter().cloned());
+        }
+        command
+    }
+
+    /// The signal that asks it to end.
+    #[must_use]
+    pub fn stop_signal(&self) -> Signal {
+        self.stop_signal.as_deref().and_then(|name| name.parse().ok()).unwrap_or(Signal::SIGTERM)
     }
 
     /// Whether the machine has what the image needs; `path` is a list of folders as in `PATH`.
@@ -133,6 +160,24 @@ mod tests {
     fn empty_lists_are_as_good_as_none() {
         assert_eq!(image().command(Some(&[]), Some(&[])), words("ep1 ep2 c1 c2"));
         assert_eq!(Image::default().command(None, None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn programs_of_the_real_image_are_found_by_the_first_word() {
+        let programs = [("/agnhost".to_owned(), words("topo image agnhost"))].into();
+        let image = Image { programs, ..image() };
+        let command = words("/agnhost netexec /agnhost");
+        assert_eq!(image.command(Some(&command), None), words("topo image agnhost netexec /agnhost"));
+        assert_eq!(image.program(words("/agnhost")), words("topo image agnhost"));
+        assert_eq!(image.program(words("sh -c /agnhost")), words("sh -c /agnhost"));
+        assert_eq!(image.program(Vec::new()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_signal_that_asks_it_to_end() {
+        assert_eq!(image().stop_signal(), Signal::SIGTERM);
+        let image = Image { stop_signal: Some("SIGQUIT".into()), ..image() };
+        assert_eq!(image.stop_signal(), Signal::SIGQUIT);
     }
 
     #[test]

@@ -15,11 +15,21 @@
 //! The programs are small on purpose: pods are started by the thousand. All are single-threaded.
 
 mod access_log;
+mod agnhost;
+mod datagrams;
+mod duration;
 pub mod echo;
 mod error;
+mod fetch;
+mod files;
+mod flags;
+mod frontend;
+mod hello;
 mod image;
 mod listen;
+mod mirror;
 mod names;
+mod nginx;
 mod pause;
 pub mod program;
 mod reference;

@@ -30,34 +30,44 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Listens on all addresses, of IPv6 too where there is any.
-pub(crate) fn tcp(port: u16) -> Result<TcpListener, Error> {
-    let listen = |address: SocketAddr| {
+/// All addresses, with a port.
+pub(crate) fn any(port: u16) -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, port).into()
+}
+
+/// Listens on an address; on [`any`] without IPv6 on those of IPv4.
+pub(crate) fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
+    open(Protocol::Tcp, address, |address| {
         let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
-    };
-    any(port, listen).map_err(|e| fault(Protocol::Tcp, port, e))
+    })
 }
 
 /// As [`tcp`], for datagrams.
-#[allow(dead_code)]
-pub(crate) fn udp(port: u16) -> Result<UdpSocket, Error> {
-    let bind = |address: SocketAddr| {
+pub(crate) fn udp(address: SocketAddr) -> Result<UdpSocket, Error> {
+    open(Protocol::Udp, address, |address| {
         let socket = std::net::UdpSocket::bind(address)?;
         socket.set_nonblocking(true)?;
         UdpSocket::from_std(socket)
-    };
-    any(port, bind).map_err(|e| fault(Protocol::Udp, port, e))
+    })
 }
 
-/// Tries `::`, which is all addresses of both families, then `0.0.0.0` for kernels without IPv6.
-fn any<T>(port: u16, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
-    match open((Ipv6Addr::UNSPECIFIED, port).into()) {
-        Err(e) if e.kind() != io::ErrorKind::AddrInUse => open((Ipv4Addr::UNSPECIFIED, port).into()),
-        result => result,
-    }
+fn open<T>(
+    protocol: Protocol,
+    address: SocketAddr,
+    open: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<T, Error> {
+    let port = address.port();
+    let opened = match open(address) {
+        // A kernel without IPv6.
+        Err(e) if address == any(port) && e.kind() != io::ErrorKind::AddrInUse => {
+            open((Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        opened => opened,
+    };
+    opened.map_err(|e| fault(protocol, port, e))
 }
 
 fn fault(protocol: Protocol, port: u16, source: io::Error) -> Error {

@@ -1,17 +1,28 @@
 //! The programs behind the images: `topo image NAME ARGUMENTS…`.
 
-use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::{Error, pause};
+use crate::{Error, agnhost, frontend, hello, mirror, nginx, pause};
 
 /// A program, by the name that the table calls it.
-type Program = fn(&[String]) -> Result<ExitCode, Error>;
+pub(crate) type Program = fn(&[String]) -> Result<ExitCode, Error>;
 
 /// All programs, in the order of their names.
-const PROGRAMS: &[(&str, Program)] = &[("pause", |_| pause::run())];
+pub(crate) const PROGRAMS: &[(&str, Program)] = &[
+    ("agnhost", agnhost::run),
+    ("echo-server", mirror::echo_server),
+    ("echoserver", mirror::echoserver),
+    ("hello", hello::hello),
+    ("hello-frontend", frontend::run),
+    ("http-echo", hello::http_echo),
+    ("httpd", nginx::httpd),
+    ("nginx", nginx::run),
+    ("nginx-hello", mirror::nginx_hello),
+    ("pause", |_| pause::run()),
+    ("whoami", mirror::whoami),
+];
 
 /// Runs the program that `args` begins with, and tells why if it cannot.
 ///
@@ -39,12 +50,7 @@ fn names() -> String {
 
 /// `topo image NAME: what: why`, then a hint where there is one.
 fn told(name: &str, error: &Error) -> String {
-    let mut text = format!("topo image {name}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
+    let mut text = format!("topo image {name}: {}", runtime::chain(error));
     if let Some(hint) = error.hint() {
         text.push_str(&format!("\nhint: {hint}"));
     }

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::{Error, access_log};
+use crate::{Error, access_log, listen};
 
 /// The largest body that a request may have, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
@@ -36,7 +36,6 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Both ends of a connection.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client {
     /// The client's address, as the server sees it.
@@ -46,7 +45,6 @@ pub(crate) struct Client {
 }
 
 /// A whole request.
-#[allow(dead_code)]
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) client: Client,
@@ -57,12 +55,26 @@ pub(crate) struct Visit {
 /// What answers requests; the same for all connections.
 pub(crate) trait Site: Send + Sync + 'static {
     /// The answer. Whether it is for HEAD does not matter: its body is then left out.
-    fn answer(&self, visit: &Visit) -> Answer;
+    fn answer(&self, visit: &Visit) -> impl Future<Output = Answer> + Send;
 }
 
 impl<F: Fn(&Visit) -> Answer + Send + Sync + 'static> Site for F {
-    fn answer(&self, visit: &Visit) -> Answer {
+    async fn answer(&self, visit: &Visit) -> Answer {
         self(visit)
+    }
+}
+
+impl Visit {
+    /// The query's first value of that name, decoded.
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
+        let query = self.head.uri.query().unwrap_or_default();
+        form_urlencoded::parse(query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.head.uri.path()
     }
 }
 
@@ -111,6 +123,20 @@ pub(crate) fn told_to_end(signals: Signals) -> Result<impl Future<Output = bool>
             _ = quit.recv() => false,
         };
         !(fast && signals == Signals::Nginx)
+    })
+}
+
+/// Serves one site on one port until it is told to end.
+pub(crate) fn serve<S: Site>(
+    address: SocketAddr,
+    site: S,
+    log: bool,
+    signals: Signals,
+) -> Result<ExitCode, Error> {
+    block_on(async {
+        let end = told_to_end(signals)?;
+        let listener = listen::tcp(address)?;
+        Ok(Server { listener, site: Arc::new(site), log }.run(end).await)
     })
 }
 
@@ -184,10 +210,7 @@ async fn converse<S: Site>(
     };
     let service = service_fn(move |request| reply(site.clone(), client, request, log));
     // `printf … | nc` closes its end before it reads the answer.
-    let connection = http1::Builder::new()
-        .half_close(true)
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     // That a connection breaks is the client's affair.
     tokio::select! {
@@ -228,7 +251,7 @@ async fn reply<S: Site>(
             return Ok(answer);
         }
     };
-    let answer = site.answer(&visit);
+    let answer = site.answer(&visit).await;
     if log {
         access_log::write(client, &visit.head, &answer);
     }

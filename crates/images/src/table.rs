@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_yaml::Spanned;
@@ -11,6 +12,18 @@ use crate::image::Image;
 use crate::reference::{InvalidReference, Reference};
 
 /// `conf/images.yaml`, which is compiled in.
+///
+/// It covers what the chapters of <https://kubernetes.io/docs> on workloads, services and ingresses
+/// run. These images of theirs are not in it, and why:
+///
+/// - `mysql`, `postgres`, `mongo`, `cassandra`, `kubernetes-zookeeper`, `rabbitmq`, `wordpress`,
+///   `gb-frontend` (guestbook): whole applications with data of their own, which a machine rarely has
+///   and which would write to its files;
+/// - `fluentd`, `fluentd-elasticsearch`, `elasticsearch`: they read a node's logs, which are elsewhere;
+/// - `nginxhttps`: TLS with certificates from the image;
+/// - `vish/stress`: limits of processor and memory are not kept here;
+/// - `kube-apiserver`, `kube-scheduler`, `etcd`, `coredns`: the control plane is not made of pods here;
+/// - everything for Windows.
 pub const BUILTIN: &str = include_str!("../../../conf/images.yaml");
 /// What it is called in messages.
 const BUILTIN_NAME: &str = "(built-in) images.yaml";
@@ -54,6 +67,11 @@ pub enum Unknown {
     /// No image can be called so; Kubernetes' reason is `InvalidImageName`.
     #[error(transparent)]
     Invalid(#[from] InvalidReference),
+    /// The table says that there is none; Kubernetes' reason is `ErrImagePull`.
+    #[error(
+        "image {0:?} does not exist: it is an example of a rollout that fails, in the documentation and here"
+    )]
+    Absent(String),
     /// The table has no such image; Kubernetes' reason is `ErrImagePull`.
     #[error("image {image:?} is not in the table of images, and none are pulled here; known are {}\nmap it in the topology file: `images: {{{short}: {{entrypoint: [PROGRAM, ARGUMENT]}}}}`", .known.join(", "))]
     Image {
@@ -73,7 +91,7 @@ impl Unknown {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "InvalidImageName",
-            Self::Image { .. } => "ErrImagePull",
+            Self::Absent(_) | Self::Image { .. } => "ErrImagePull",
         }
     }
 }
@@ -144,11 +162,15 @@ impl Table {
         let candidates: Vec<String> = parsed.candidates().collect();
         let found =
             self.layers.iter().rev().find_map(|layer| candidates.iter().find_map(|name| layer.get(name)));
-        found.ok_or_else(|| Unknown::Image {
-            image: reference.into(),
-            short: parsed.short().into(),
-            known: self.short_names(),
-        })
+        match found {
+            Some(image) if image.absent => Err(Unknown::Absent(reference.into())),
+            Some(image) => Ok(image),
+            None => Err(Unknown::Image {
+                image: reference.into(),
+                short: parsed.short().into(),
+                known: self.short_names(),
+            }),
+        }
     }
 
     /// All entries, by name, the ones on top only.
@@ -176,7 +198,12 @@ fn check(name: &str, image: &Image) -> Result<(), String> {
             "image {name:?}: a name in the table has no digest, which would never be looked at"
         ));
     }
-    if image.entrypoint.is_empty() && image.cmd.is_empty() {
+    let nothing = image.entrypoint.is_empty() && image.cmd.is_empty();
+    if image.absent {
+        let fault = || format!("image {name:?}: absent, and there is something to run");
+        return if nothing { Ok(()) } else { Err(fault()) };
+    }
+    if nothing {
         return Err(format!("image {name:?}: neither entrypoint nor cmd: there is nothing to run"));
     }
     if image.entrypoint.first().or(image.cmd.first()).is_some_and(String::is_empty) {
@@ -187,6 +214,12 @@ fn check(name: &str, image: &Image) -> Result<(), String> {
     }
     if let Some(folder) = image.working_dir.as_ref().filter(|folder| !folder.starts_with('/')) {
         return Err(format!("image {name:?}: workingDir: {folder:?} is no absolute path"));
+    }
+    if let Some((program, _)) = image.programs.iter().find(|(_, there)| there.is_empty()) {
+        return Err(format!("image {name:?}: programs: {program:?}: there is nothing to run"));
+    }
+    if let Some(signal) = image.stop_signal.as_ref().filter(|name| name.parse::<Signal>().is_err()) {
+        return Err(format!("image {name:?}: stopSignal: {signal:?} is no signal's name, as SIGTERM"));
     }
     Ok(())
 }
