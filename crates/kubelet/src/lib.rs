@@ -9,6 +9,7 @@ pub mod register;
 
 pub mod environment;
 pub mod hosts;
+pub mod logs;
 pub mod probe;
 
 pub use machine::MachineInfo;

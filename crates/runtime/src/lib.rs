@@ -4,10 +4,12 @@
 //! - [`health`]: where components write that down, and who waits for it;
 //! - [`notify`]: the `sd_notify(3)` protocol, both ends of its text;
 //! - [`backoff`]: when to try again;
-//! - [`chain()`]: an error in one line.
+//! - [`chain()`]: an error in one line;
+//! - [`crilog`]: the format of containers' logs, both directions.
 
 pub mod backoff;
 mod chain;
+pub mod crilog;
 pub mod health;
 pub mod notify;
 pub mod report;
