@@ -20,6 +20,7 @@ mod network;
 pub mod node;
 mod plan;
 pub mod pods;
+pub mod logs;
 pub mod probe;
 pub mod register;
 mod status;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use ipnetwork::Ipv4Network;
+use jiff::SignedDuration;
 use lab::LabName;
 use topology::{Choice, Delay, Loss, Rate};
 
@@ -44,7 +45,7 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// A shell in a node; without a node the prompt, where `C0w1 ping C0w2` works
     Shell(ShellArgs),
-    /// What the processes of a node have printed
+    /// What the processes of a node, or the containers of a pod, have printed
     Logs(LogsArgs),
     /// One pod by hand: `pod create C0w1 c10`
     #[command(subcommand, arg_required_else_help = true)]
@@ -226,13 +227,44 @@ pub(crate) struct ShellArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Node; `lab` is the lab's own first process
-    pub(crate) node: String,
-    /// As etcd or agent; without, all of the node
+    /// Node, as C0w1, or pod, as C0/c1 or C0/NAMESPACE/POD; `lab` is the lab's own first process
+    #[arg(value_name = "NODE|POD")]
+    pub(crate) target: String,
+    /// As etcd or agent; without, all of the node. Of a pod the container
     pub(crate) component: Option<String>,
-    /// Go on printing
+    /// Go on printing; of a pod also after a restart
     #[arg(short, long)]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) pod: PodLogsArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for pods")]
+pub(crate) struct PodLogsArgs {
+    /// Which container; without, the first
+    #[arg(short, long, conflicts_with = "component")]
+    pub(crate) container: Option<String>,
+    /// Of the container before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Only so many lines from the end; -1 for all
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true)]
+    pub(crate) tail: Option<i64>,
+    /// Only what is younger, as 5s, 2m or 3h
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    pub(crate) since: Option<SignedDuration>,
+    /// Print the time before each line
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Print no more than that
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) limit_bytes: Option<u64>,
+}
+
+fn age(text: &str) -> Result<SignedDuration, String> {
+    let age: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    if age.is_negative() { Err("a duration must not be negative".into()) } else { Ok(age) }
 }
 
 #[derive(Debug, Subcommand)]
