@@ -1,0 +1,31 @@
+//! What all controllers of a cluster share: the store, a reflector of each kind, and the clock.
+
+use api::types::api::apps::v1::ReplicaSet;
+use api::types::api::core::v1::Pod;
+use store::events::Recorder;
+use store::{Object, Reflector, Store};
+
+use crate::clock::Clock;
+
+/// One copy of each kind, whoever looks at it.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) pods: Reflector<Pod>,
+    pub(crate) replica_sets: Reflector<ReplicaSet>,
+}
+
+impl Cluster {
+    pub(crate) fn new(store: &Store, clock: Clock) -> Self {
+        fn start<K: Object + PartialEq + Send + Sync + 'static>(store: &Store) -> Reflector<K> {
+            Reflector::start(store, None)
+        }
+        Self { store: store.clone(), clock, pods: start(store), replica_sets: start(store) }
+    }
+
+    /// Tells events as this component.
+    pub(crate) fn recorder(&self, component: &str) -> Recorder {
+        Recorder::new(&self.store, component, "")
+    }
+}
