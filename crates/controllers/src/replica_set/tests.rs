@@ -130,7 +130,8 @@ async fn a_template_that_is_refused_is_told_in_status_and_events() {
     };
     world.until("an event tells it", || events(&world), told).await;
 
-    world.edit(&broken, |set| set.spec.as_mut().unwrap().replicas = Some(5)).await;
+    let content = |set: &mut ReplicaSet| set.spec.as_mut().unwrap().replicas = Some(5);
+    world.store.modify("default", "web", content).await.unwrap();
     world.until_one("it is well", &broken, |set| !failing(set)).await;
 }
 
