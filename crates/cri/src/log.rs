@@ -1,8 +1,5 @@
-//! The containers' log files, in the kubelet's format: a line is a time, a stream, whether the line is
-//! whole (`F`) or goes on (`P`), and the text.
-//!
-//! Source: kubernetes `pkg/kubelet/kuberuntime/logs/logs.go`; sizes from the kubelet's
-//! `containerLogMaxSize` and `containerLogMaxFiles`.
+//! The containers' log files, in the CRI's format (see `runtime::crilog`). Their sizes are those of the
+//! kubelet's `containerLogMaxSize` and `containerLogMaxFiles`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,13 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use runtime::crilog::{self, Splitter, format_line};
 
 /// A file is put aside when it has grown to this many bytes.
 const MOST: u64 = 10 << 20;
 /// So many of those put aside are kept, beside the one written to.
 const KEPT: usize = 4;
-/// A longer line is cut into parts (containerd `maxContainerLogLineSize`).
-const LONGEST_LINE: usize = 16 << 10;
 
 /// The log of one run of a container.
 #[derive(Debug)]
@@ -92,37 +88,22 @@ fn set_aside(path: &Path) -> io::Result<Vec<PathBuf>> {
 /// One of the streams that a log is made of: holds back what is not a whole line yet.
 #[derive(Debug)]
 pub struct Stream {
-    name: &'static str,
-    pending: Vec<u8>,
+    name: crilog::Stream,
+    splitter: Splitter,
 }
 
 impl Stream {
-    /// The stream of that name, `stdout` or `stderr`.
+    /// A stream that has said nothing yet.
     #[must_use]
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, pending: Vec::new() }
+    pub fn new(name: crilog::Stream) -> Self {
+        Self { name, splitter: Splitter::default() }
     }
 
     /// Takes what the container printed.
     pub fn take(&mut self, bytes: &[u8], log: &mut Log) {
-        self.pending.extend_from_slice(bytes);
         let now = Timestamp::now();
         let mut lines = Vec::new();
-        let mut rest = self.pending.as_slice();
-        loop {
-            match rest.iter().take(LONGEST_LINE + 1).position(|byte| *byte == b'\n') {
-                Some(end) => {
-                    line(&mut lines, now, self.name, 'F', &rest[..end]);
-                    rest = &rest[end + 1..];
-                }
-                None if rest.len() > LONGEST_LINE => {
-                    line(&mut lines, now, self.name, 'P', &rest[..LONGEST_LINE]);
-                    rest = &rest[LONGEST_LINE..];
-                }
-                None => break,
-            }
-        }
-        self.pending = rest.to_vec();
+        self.splitter.feed(bytes, |partial, text| lines.extend(format_line(now, self.name, partial, text)));
         if !lines.is_empty() {
             // A full disk costs lines, not the container.
             let _ = log.write(&lines);
@@ -131,22 +112,9 @@ impl Stream {
 
     /// The container has ended: what is held back is its last line, though nothing ended it.
     pub fn end(&mut self, log: &mut Log) {
-        if !self.pending.is_empty() {
-            let mut text = Vec::new();
-            line(&mut text, Timestamp::now(), self.name, 'F', &self.pending);
-            self.pending.clear();
-            let _ = log.write(&text);
-        }
+        let now = Timestamp::now();
+        self.splitter.finish(|text| drop(log.write(&format_line(now, self.name, false, text))));
     }
-}
-
-fn line(out: &mut Vec<u8>, now: Timestamp, stream: &str, tag: char, text: &[u8]) {
-    // RFC 3339 with nanoseconds, as Go's RFC3339Nano but never shortened: columns align.
-    let time = now.strftime("%Y-%m-%dT%H:%M:%S.%9fZ");
-    // Writing to memory does not fail.
-    let _ = write!(out, "{time} {stream} {tag} ");
-    out.extend_from_slice(text);
-    out.push(b'\n');
 }
 
 #[cfg(test)]
@@ -163,7 +131,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("web/0.log");
         let mut log = Log::new(path.clone());
-        let (mut out, mut err) = (Stream::new("stdout"), Stream::new("stderr"));
+        let (mut out, mut err) = (Stream::new(crilog::Stream::Stdout), Stream::new(crilog::Stream::Stderr));
         out.take(b"one\ntw", &mut log);
         err.take(b"oops\n", &mut log);
         out.take(b"o\n\n", &mut log);
@@ -175,22 +143,7 @@ mod tests {
             ["stdout F one", "stderr F oops", "stdout F two", "stdout F ", "stdout F last"]
         );
         let text = fs::read_to_string(&path).unwrap();
-        let time = text.split(' ').next().unwrap();
-        assert_eq!(time.len(), "2026-01-02T03:04:05.123456789Z".len());
-        time.parse::<Timestamp>().unwrap();
-    }
-
-    #[test]
-    fn a_long_line_is_cut_and_marked() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("0.log");
-        let mut log = Log::new(path.clone());
-        let mut out = Stream::new("stdout");
-        out.take(&[b'x'; LONGEST_LINE + 5], &mut log);
-        out.take(b"\nshort\n", &mut log);
-        let lines = written(&path);
-        let lengths: Vec<_> = lines.iter().map(|line| (&line[7..8], line.len() - 9)).collect();
-        assert_eq!(lengths, [("P", LONGEST_LINE), ("F", 5), ("F", 5)]);
+        assert!(text.lines().all(|line| crilog::parse_line(line.as_bytes()).is_some()), "{text}");
     }
 
     #[test]
@@ -198,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("0.log");
         let mut log = Log::new(path.clone());
-        let mut out = Stream::new("stdout");
+        let mut out = Stream::new(crilog::Stream::Stdout);
         let chunk = [b"y".repeat(1023), b"\n".to_vec()].concat().repeat(1024);
         for _ in 0..(KEPT + 3) * 10 {
             out.take(&chunk, &mut log);

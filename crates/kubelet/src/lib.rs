@@ -15,12 +15,12 @@
 
 pub mod environment;
 pub mod hosts;
+pub mod logs;
 pub mod machine;
 mod network;
 pub mod node;
 mod plan;
 pub mod pods;
-pub mod logs;
 pub mod probe;
 pub mod register;
 mod status;

@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use runtime::crilog;
 
 use crate::log::{Log, Stream};
 use crate::protocol::{Outcome, Process};
@@ -37,7 +38,7 @@ enum Task {
 impl Child {
     /// Starts a container's first process.
     pub(super) fn container_of(name: &str, process: &Process, log: PathBuf) -> Result<Self, String> {
-        let streams = [Stream::new("stdout"), Stream::new("stderr")];
+        let streams = [crilog::Stream::Stdout, crilog::Stream::Stderr].map(Stream::new);
         let (pid, pipes) = spawn(process)?;
         Ok(Self { pid, pipes, task: Task::Container { name: name.into(), log: Log::new(log), streams } })
     }

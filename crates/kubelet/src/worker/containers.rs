@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api::types::api::core::v1::{ConfigMap, Container, Secret, Service};
 use cri::{Phase, Process};
+use nix::sys::signal::Signal;
 use store::Error as StoreError;
 
 use super::{Life, NORMAL, WARNING, all, now};
@@ -105,7 +106,13 @@ impl Life {
             services: &services,
         };
         let hostname = self.sandbox.as_ref().map(|s| s.spec().hostname.clone()).unwrap_or_default();
-        let made = environment::invocation(container, &image, &hostname, &context)
+        let of_image = Image {
+            entrypoint: image.entrypoint.clone(),
+            cmd: image.cmd.clone(),
+            env: image.env.clone(),
+            working_dir: image.working_dir.clone().unwrap_or_default().into(),
+        };
+        let made = environment::invocation(container, &of_image, &hostname, &context)
             .map_err(|error| Refusal { reason: environment::REASON, message: runtime::chain(&error) })?;
         for skipped in &made.skipped {
             self.tell(WARNING, environment::INVALID_NAMES, skipped);
@@ -114,7 +121,7 @@ impl Life {
         let of_pod = self.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
         let id = |id: Option<i64>| id.and_then(|id| u32::try_from(id).ok());
         Ok(Process {
-            argv: made.argv,
+            argv: image.program(made.argv),
             env: made.env.into_iter().collect(),
             cwd: made.working_dir.to_string_lossy().into_owned(),
             user: id(security.and_then(|s| s.run_as_user).or(of_pod.and_then(|s| s.run_as_user))),
@@ -122,7 +129,7 @@ impl Life {
         })
     }
 
-    fn image(&self, container: &Container) -> Result<Image, Refusal> {
+    fn image(&self, container: &Container) -> Result<&images::Image, Refusal> {
         let name = container.image.as_deref().unwrap_or_default();
         let failed = |reason, why: String| Refusal {
             reason,
@@ -132,12 +139,13 @@ impl Life {
         let image = found.map_err(|e| failed(e.reason(), runtime::chain(&e)))?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         image.check(&path).map_err(|e| failed("ErrImagePull", format!("image {name:?} {e}")))?;
-        Ok(Image {
-            entrypoint: image.entrypoint.clone(),
-            cmd: image.cmd.clone(),
-            env: image.env.clone(),
-            working_dir: image.working_dir.clone().unwrap_or_default().into(),
-        })
+        Ok(image)
+    }
+
+    /// The signal that asks a container to end.
+    pub(super) fn stop_signal(&self, container: &Container) -> Signal {
+        let image = self.shared.options.images.resolve(container.image.as_deref().unwrap_or_default());
+        image.map_or(Signal::SIGTERM, images::Image::stop_signal)
     }
 
     /// The ConfigMaps and Secrets that the pod refers to, those that there are.

@@ -94,7 +94,10 @@ impl Life {
             }
             self.before_stop(&names, until).await;
             for name in &names {
-                sandbox.signal(name, Signal::SIGTERM);
+                // Of a pod whose object is gone, nothing is known but that it runs.
+                let container = all(&spec).find(|container| container.name == *name);
+                let signal = container.map_or(Signal::SIGTERM, |container| self.stop_signal(container));
+                sandbox.signal(name, signal);
             }
             self.await_end(&sandbox, &names, until, pods).await;
         }

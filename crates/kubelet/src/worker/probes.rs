@@ -111,7 +111,10 @@ impl Life {
         let runner = self.sandbox.as_ref()?.runner();
         // What it was started with; read anew if an agent before this one did that.
         let process = self.process(container).await.ok()?;
+        let image = self.shared.options.images.resolve(container.image.as_deref().unwrap_or_default());
+        let image = image.cloned().unwrap_or_default();
         let exec = move |argv: Vec<String>, timeout: Duration| {
+            let argv = image.program(argv);
             let (runner, process) = (runner.clone(), Process { argv, ..process.clone() });
             async move {
                 match runner.run(process, timeout).await {
@@ -129,13 +132,14 @@ impl Life {
         Some(Arc::new(exec))
     }
 
-    /// Ends a run of a container: its hook, then SIGTERM, and SIGKILL after `grace` seconds.
+    /// Ends a run of a container: its stop signal, and SIGKILL after `grace` seconds.
     pub(super) fn kill(&mut self, container: &Container, attempt: u32, grace: i64) {
         let (Some(sandbox), Some(state)) = (self.sandbox.clone(), self.state.clone()) else { return };
         let name = container.name.clone();
+        let signal = self.stop_signal(container);
         self.kills.spawn(async move {
             let mut state = state;
-            sandbox.signal(&name, Signal::SIGTERM);
+            sandbox.signal(&name, signal);
             let ended = state.wait_for(|state| {
                 let last = state.last(&name);
                 !state.alive || last.is_none_or(|run| run.attempt != attempt || !run.running())
