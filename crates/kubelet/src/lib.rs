@@ -11,6 +11,7 @@ pub mod environment;
 pub mod hosts;
 pub mod logs;
 pub mod probe;
+pub mod volumes;
 
 pub use machine::MachineInfo;
 pub use node::NodeInfo;
