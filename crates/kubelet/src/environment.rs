@@ -24,8 +24,10 @@ use api::types::api::core::v1::{
 use api::types::apimachinery::pkg::api::resource::Quantity;
 use api::{field, names};
 
+pub(crate) use amounts::container_resource;
 pub use error::{ConfigError, REASON};
 pub use expansion::expand;
+pub(crate) use fields::metadata_field;
 pub use references::References;
 pub use services::service_variables;
 
@@ -272,7 +274,7 @@ fn value_from(
         return fields::pod_field(&one.field_path, context).map(Some);
     }
     if let Some(one) = &from.resource_field_ref {
-        return amounts::container_resource(one, context.pod, Some(container), context.allocatable).map(Some);
+        return container_resource(one, context.pod, Some(container), context.allocatable).map(Some);
     }
     if let Some(one) = &from.config_map_key_ref {
         let object = Object::config_map(context, &one.name);

@@ -25,6 +25,7 @@ pub mod probe;
 pub mod register;
 mod status;
 mod worker;
+pub mod volumes;
 
 pub use machine::MachineInfo;
 pub use node::NodeInfo;
