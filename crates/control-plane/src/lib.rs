@@ -1,14 +1,28 @@
 //! One cluster's process beside etcd: composes what Kubernetes calls the control plane, and tells the
 //! supervisor how its parts are.
 //!
-//! - flannel's network configuration, which every worker's daemon waits for.
+//! - flannel's network configuration, which every worker's daemon waits for;
+//! - `namespaces`: those that every cluster has;
+//! - `manifests`: what the topology file declares ([`check`] finds what is wrong with it beforehand);
+//! - `pods`: whether those of them that are pods have become ready.
+
+mod manifest;
+mod manifests;
+mod namespaces;
+mod pods;
+mod stamp;
 
 use std::path::PathBuf;
 
 use flannel::PublishOptions;
 use runtime::{ComponentKind, Health, Notifier};
+use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+pub use crate::manifest::{Manifest, check};
+use crate::manifests::Declared;
 
 /// What a control plane is told when it is started.
 #[derive(Debug, Clone)]
@@ -21,11 +35,16 @@ pub struct Options {
     pub folder: PathBuf,
     /// flannel's network configuration, JSON.
     pub network: String,
+    /// Files with what is to be in the cluster from its begin, in their order.
+    pub manifests: Vec<PathBuf>,
 }
 
 /// What can keep a control plane from running.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The cluster's store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// The system refused something that every process needs.
     #[error("{what}")]
     System {
@@ -46,10 +65,30 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for signals"))?;
     let notifier = Notifier::from_env().map_err(system("open the notification socket"))?;
     let health = Health::default();
-    health.announce(flannel::CONFIG_COMPONENT, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
+    let store = Store::etcd(&options.etcd).await?;
+    let declared = Declared::read(&options.manifests);
+    let pods = declared.pods();
+    let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
+    announce(flannel::CONFIG_COMPONENT);
+    announce(namespaces::COMPONENT);
+    if !options.manifests.is_empty() {
+        announce(manifests::COMPONENT);
+    }
+    if !pods.is_empty() {
+        announce(pods::COMPONENT);
+    }
 
+    let (made, namespaces_made) = watch::channel(false);
+    let (done, manifests_applied) = watch::channel(false);
+    let folder = |marker: &str| options.folder.join(marker);
     let mut tasks = JoinSet::new();
     tasks.spawn(flannel::publish(publish_options(&options), health.clone()));
+    tasks.spawn(namespaces::run(store.clone(), health.clone(), made));
+    let applied = folder("manifests.applied");
+    tasks.spawn(manifests::run(store.clone(), declared, applied, namespaces_made, health.clone(), done));
+    if !pods.is_empty() {
+        tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));
+    }
     tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -119,6 +119,21 @@ pub struct ProcessStatus {
 }
 
 impl LabStatus {
+    /// What is wrong with components though they do their work, a line each, with cluster or worker.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |place: &str, components: &BTreeMap<String, ComponentStatus>| -> Vec<String> {
+            let warnings = components.values().flat_map(|status| &status.warnings);
+            warnings.map(|warning| format!("{place}: {warning}")).collect()
+        };
+        let mut all = Vec::new();
+        for cluster in &self.clusters {
+            all.extend(of(&cluster.name, &cluster.control_plane.components));
+            all.extend(cluster.workers.iter().flat_map(|worker| of(&worker.name, &worker.components)));
+        }
+        all
+    }
+
     /// Every pid in it, in a fixed order: pid 1 first.
     pub fn pids_mut(&mut self) -> impl Iterator<Item = &mut i32> {
         let clusters = self.clusters.iter_mut().flat_map(|cluster| {

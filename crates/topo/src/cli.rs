@@ -486,6 +486,8 @@ pub(crate) struct ControlPlaneArgs {
     /// flannel's network configuration, JSON
     #[arg(long)]
     pub(crate) network: String,
+    #[arg(long = "manifest", value_name = "FILE")]
+    pub(crate) manifests: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -110,6 +110,10 @@ fn nodes_are_registered_as_kubernetes_registers_them() {
         "/registry/minions/C1w1",
         "/registry/minions/C1w2",
         "/registry/minions/C1w3",
+        "/registry/namespaces/default",
+        "/registry/namespaces/kube-node-lease",
+        "/registry/namespaces/kube-public",
+        "/registry/namespaces/kube-system",
     ];
     assert_eq!(keys.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>(), wanted);
     let node = etcdctl(&["get", "--print-value-only", "/registry/minions/C1w2"]);

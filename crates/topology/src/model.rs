@@ -54,7 +54,7 @@ pub struct Cluster {
     pub pod_network: PodNetwork,
     /// Where the services' addresses come from.
     pub service_network: Ipv4Network,
-    /// Manifest files, absolute.
+    /// Manifest files, absolute; [`crate::manifest`] reads them.
     pub manifests: Vec<String>,
 }
 

@@ -18,6 +18,11 @@ pub(crate) fn run(lab: &LabName, form: Output) -> Result<ExitCode> {
         Output::Json => output::json(&status)?,
         Output::Table => {
             table(&status);
+            let warnings = status.warnings();
+            if !warnings.is_empty() {
+                line("");
+                warnings.iter().for_each(|warning| line(format_args!("warning: {warning}")));
+            }
             if !status.ready {
                 line("");
                 line(format_args!("not ready; `topo logs NODE` shows what a node's processes say"));
