@@ -36,7 +36,7 @@ use crate::age;
 use crate::apply::LAST_APPLIED;
 use crate::error::Result;
 use crate::object::{name, namespace, text};
-use crate::printers::{event_source, first_seen, last_seen, last_seen_time};
+use crate::printers::{first_seen, last_seen, last_seen_time};
 
 /// A longer annotation stands below its key (kubectl `maxAnnotationLen`).
 const ANNOTATION: usize = 140;
@@ -252,7 +252,10 @@ impl<'a> Description<'a> {
             let kind = event.type_.as_deref().unwrap_or_default();
             let reason = event.reason.as_deref().unwrap_or_default();
             let message = event.message.as_deref().unwrap_or_default().trim();
-            self.line(1, format_args!("{kind}\t{reason}\t{age}\t{}\t{message}", event_source(event)));
+            let component = event.source.as_ref().and_then(|source| source.component.as_deref());
+            let component = component.filter(|component| !component.is_empty());
+            let from = component.or(event.reporting_component.as_deref()).unwrap_or_default();
+            self.line(1, format_args!("{kind}\t{reason}\t{age}\t{from}\t{message}"));
         }
     }
 }

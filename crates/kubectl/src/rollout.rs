@@ -271,3 +271,6 @@ async fn change(store: &Store, deployment: &Value, change: impl Fn(&mut Value)) 
     });
     Ok(patched.await?)
 }
+
+#[cfg(test)]
+mod tests;

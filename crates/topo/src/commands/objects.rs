@@ -9,7 +9,9 @@ mod rollout;
 mod wait;
 
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::KindInfo;
@@ -19,6 +21,7 @@ use kubectl::query::{Scope, find};
 use kubectl::targets::{Target, Targets};
 use kubectl::{Error, format};
 use lab::LabName;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use store::Store;
 
@@ -185,6 +188,21 @@ async fn meant(
         report.error(&Error::Failed("no resources found".into()));
     }
     all
+}
+
+/// Waits until nobody reads any more what is printed, as of `topo get -w | head`.
+async fn reader_gone() {
+    const LOOK: Duration = Duration::from_millis(250);
+    let stdout = std::io::stdout();
+    loop {
+        let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        // A pipe without a reader is an error (poll(2)); files and terminals have none.
+        let looked = poll(&mut fds, PollTimeout::ZERO);
+        if looked.is_ok() && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR)) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Waits for Ctrl-C, or to be asked to end.

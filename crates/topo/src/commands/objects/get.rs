@@ -14,7 +14,7 @@ use kubectl::{Error, columns, format};
 use lab::LabName;
 use serde_json::Value;
 
-use super::{Report, fatal, from_files, interrupted, scope, show, with_store};
+use super::{Report, fatal, from_files, interrupted, reader_gone, scope, show, with_store};
 use crate::cli::objects::{Form, GetArgs};
 use crate::output::{line, note, raw};
 
@@ -73,6 +73,7 @@ pub(crate) fn run(lab: &LabName, args: &GetArgs) -> Result<ExitCode> {
             return tokio::select! {
                 code = watch::run(&store, args, &wanted) => code,
                 code = interrupted() => code,
+                () = reader_gone() => Ok(ExitCode::SUCCESS),
             };
         }
         let mut found = Vec::new();
