@@ -20,6 +20,9 @@ pub enum Error {
     /// Words that make no sense together.
     #[error("{0}")]
     Usage(String),
+    /// It cannot be done, or has not succeeded.
+    #[error("{0}")]
+    Failed(String),
     /// A path into objects that cannot be understood.
     #[error("{0}")]
     Path(String),
@@ -44,7 +47,7 @@ impl Error {
     /// Whether it only says no: there is no such object, or what was waited for did not come.
     #[must_use]
     pub fn is_negative(&self) -> bool {
-        self.is_not_found() || matches!(self, Self::Timeout { .. })
+        self.is_not_found() || matches!(self, Self::Timeout { .. } | Self::Failed(_))
     }
 
     /// Whether there is no such object.

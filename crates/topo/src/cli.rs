@@ -1,5 +1,6 @@
 //! The command line, as clap reads it, as `topo man` prints it and as the prompt completes it.
 
+pub(crate) mod changes;
 pub(crate) mod objects;
 
 use std::ffi::OsString;
@@ -58,6 +59,19 @@ pub(crate) enum Command {
     Get(objects::GetArgs),
     /// Delete objects
     Delete(objects::DeleteArgs),
+    /// Tell of objects in words, with what belongs to them and what has happened to them
+    Describe(changes::DescribeArgs),
+    /// Set how many pods a deployment or replica set keeps
+    Scale(changes::ScaleArgs),
+    /// Set or take away labels: KEY=VALUE, KEY-
+    Label(changes::MarkArgs),
+    /// Set or take away annotations: KEY=VALUE, KEY-
+    Annotate(changes::MarkArgs),
+    /// New versions of a deployment: how far, which, back, again
+    #[command(subcommand, arg_required_else_help = true)]
+    Rollout(changes::RolloutCommand),
+    /// Wait until something is so
+    Wait(changes::WaitArgs),
     /// Impair a link, or pull its plug: `link set A B …`, `link A B down`
     #[command(subcommand, arg_required_else_help = true)]
     Link(LinkCommand),

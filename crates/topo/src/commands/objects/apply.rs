@@ -10,9 +10,9 @@ use lab::LabName;
 use serde_json::Value;
 use store::Store;
 
-use super::{Report, documents, with_store};
+use super::{Report, documents, show, with_store};
 use crate::cli::objects::{ApplyArgs, CreateArgs, Form};
-use crate::output::{line, note, raw};
+use crate::output::{line, note};
 
 pub(crate) fn run(lab: &LabName, args: &ApplyArgs) -> Result<ExitCode> {
     each(lab, args, "apply", async |store, document, dry_run| apply::apply(store, document, dry_run).await)
@@ -36,8 +36,8 @@ fn each(
         report.failed(&"must specify -f FILE: a file, a folder, or - for standard input");
         return Ok(report.code());
     }
-    if args.output == Some(Form::Wide) {
-        report.failed(&"-o wide is for `topo get`; here json, yaml or name");
+    if let Some(Form::Wide | Form::Columns(_)) = args.output {
+        report.failed(&"tables are for `topo get`; here json, yaml, name or jsonpath=…");
         return Ok(report.code());
     }
     let documents = documents(&args.files, &mut report);
@@ -73,9 +73,9 @@ fn told(applied: &Applied, form: Option<&Form>, dry_run: DryRun, objects: &mut V
         note(format_args!("Warning: {warning}"));
     }
     match form {
-        None | Some(Form::Wide) => line(applied.text(dry_run)),
+        None | Some(Form::Wide | Form::Columns(_)) => line(applied.text(dry_run)),
         Some(Form::Name) => line(format::reference_of(applied.info, &applied.object)),
-        Some(Form::Json | Form::Yaml) => objects.push(applied.object.clone()),
+        Some(Form::Json | Form::Yaml | Form::JsonPath(_)) => objects.push(applied.object.clone()),
     }
 }
 
@@ -85,8 +85,7 @@ fn print(mut objects: Vec<Value>, form: Option<&Form>) {
         1 => objects.remove(0),
         _ => format::list(objects),
     };
-    match form {
-        Some(Form::Yaml) => raw(format::yaml(&all).as_bytes()),
-        _ => raw(format::json(&all).as_bytes()),
+    if let Some(form) = form {
+        show(form, &all);
     }
 }
