@@ -9,7 +9,8 @@
 //!
 //! - [`zone`]: an index of Services, EndpointSlices and Namespaces, changed object by object, and what it
 //!   answers to a question. Pure;
-//! - [`run`]: the server.
+//! - [`run`]: the server;
+//! - [`mod@trace`]: what a look-up costs whoever makes it.
 
 mod error;
 mod follow;
@@ -17,6 +18,7 @@ mod forward;
 mod metrics;
 mod serve;
 mod server;
+pub mod trace;
 mod wire;
 pub mod zone;
 

@@ -15,17 +15,17 @@ use tokio::task::JoinSet;
 use crate::lab::{DNS, alone, cluster, get, lookup, name, options, query, soon, tcp, udp, until};
 
 /// What a resolver does with a question.
-type Habit = fn(&Message) -> Vec<Message>;
+pub(crate) type Habit = fn(&Message) -> Vec<Message>;
 
 /// A resolver at an address of its own, `127.0.0.<n>`.
-struct Resolver {
+pub(crate) struct Resolver {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
 impl Resolver {
-    async fn start(n: u8, by_udp: Habit, by_tcp: Habit) -> Self {
+    pub(crate) async fn start(n: u8, by_udp: Habit, by_tcp: Habit) -> Self {
         let address: SocketAddr = (Ipv4Addr::new(127, 0, 0, n), 53).into();
         let asked = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
@@ -58,7 +58,7 @@ impl Resolver {
         Self { address, asked, _tasks: tasks }
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
@@ -75,28 +75,28 @@ fn address(query: &Message, n: u8) -> Record {
     Record::from_rdata(query.queries[0].name().clone(), 300, address)
 }
 
-fn answers(query: &Message) -> Vec<Message> {
+pub(crate) fn answers(query: &Message) -> Vec<Message> {
     let mut reply = reply(query, ResponseCode::NoError);
     reply.add_answer(address(query, 80));
     vec![reply]
 }
 
-fn says_no(query: &Message) -> Vec<Message> {
+pub(crate) fn says_no(query: &Message) -> Vec<Message> {
     let mut reply = reply(query, ResponseCode::NXDomain);
     let soa = SOA::new(name("a.example"), name("b.example"), 1, 2, 3, 4, 20);
     reply.add_authority(Record::from_rdata(name("example.com"), 60, RData::SOA(soa)));
     vec![reply]
 }
 
-fn fails(query: &Message) -> Vec<Message> {
+pub(crate) fn fails(query: &Message) -> Vec<Message> {
     vec![reply(query, ResponseCode::ServFail)]
 }
 
-fn is_silent(_: &Message) -> Vec<Message> {
+pub(crate) fn is_silent(_: &Message) -> Vec<Message> {
     vec![]
 }
 
-fn truncates(query: &Message) -> Vec<Message> {
+pub(crate) fn truncates(query: &Message) -> Vec<Message> {
     let mut reply = reply(query, ResponseCode::NoError);
     reply.metadata.truncation = true;
     vec![reply]
@@ -129,7 +129,7 @@ fn is_imitated(query: &Message) -> Vec<Message> {
     all
 }
 
-fn with(resolvers: &[&Resolver]) -> Options {
+pub(crate) fn with(resolvers: &[&Resolver]) -> Options {
     Options { upstreams: resolvers.iter().map(|resolver| resolver.address).collect(), ..options() }
 }
 

@@ -9,3 +9,4 @@ mod forward;
 mod lab;
 mod packets;
 mod serve;
+mod trace;
