@@ -137,7 +137,7 @@ pub async fn apply(store: &Store, document: &Document, dry_run: DryRun) -> Resul
                 }
             }
         };
-        let warning = unknown_past(info, &current);
+        let warning = leaving(info, &current).or_else(|| unknown_past(info, &current));
         match change(store, info, &modified, &current, dry_run).await {
             Err(registry::Error::Store(store::Error::NotFound { .. })) => {}
             patched => {
@@ -156,10 +156,9 @@ async fn change(
     current: &Value,
     dry_run: DryRun,
 ) -> registry::Result<Patched> {
-    let (namespace, name) = (text(modified, "/metadata/namespace"), name(modified));
     match dry_run {
         DryRun::None => {
-            registry::patch_raw(store, info, namespace, name, |old| Ok(merged(info, modified, old))).await
+            registry::patch_read(store, info, current.clone(), |old| Ok(merged(info, modified, old))).await
         }
         DryRun::Server => {
             let new = registry::try_update_raw(info, &merged(info, modified, current), current)?;
@@ -207,6 +206,14 @@ fn annotated(object: &Value) -> Value {
         object["metadata"]["annotations"][LAST_APPLIED] = text.into();
     }
     object
+}
+
+/// What is written into an object that goes is lost with it.
+fn leaving(info: &KindInfo, current: &Value) -> Option<String> {
+    let going = !text(current, "/metadata/deletionTimestamp").is_empty();
+    going.then(|| {
+        format!("{} is being deleted: apply it once more when it is gone", reference(info, name(current)))
+    })
 }
 
 fn unknown_past(info: &KindInfo, current: &Value) -> Option<String> {

@@ -200,7 +200,8 @@ fn a_pod_that_runs_ends_gracefully_and_can_be_forced() {
     let pod = json(topo(&bench, "get pod c1 -o json"));
     assert_eq!(pod["metadata"]["finalizers"][0], "example.com/hold", "finalizers are respected");
     // Applied without it, it goes.
-    apply(&bench, &text.replace("example.com/hold", ""));
+    let (said, _) = apply(&bench, &text.replace("example.com/hold", ""));
+    assert!(said.contains("Warning: pod/c1 is being deleted: apply it once more"), "{said}");
     assert_eq!(topo(&bench, "get pod c1").code, Some(1));
 }
 
