@@ -3,7 +3,7 @@
 //!
 //! - [`create`], [`update`]: decode strictly, set defaults, validate ([`api::admit`]); the namespace has to
 //!   be there and may not be going;
-//! - [`delete`]: gracefully where the kind knows grace, by finalizers where there are some, at once
+//! - [`delete()`]: gracefully where the kind knows grace, by finalizers where there are some, at once
 //!   otherwise. **Who deletes a pod calls this, not [`Store::delete`]**: a pod that runs is only marked, and
 //!   its kubelet removes it at the end, with [`delete_now`];
 //! - [`modify`]: as [`Store::modify`], and the object goes when its last finalizer is taken away. **Who
@@ -214,10 +214,10 @@ pub async fn delete<K: Object>(
     delete::run(store, K::INFO, namespace, name, options).await
 }
 
-/// As [`delete`], for a kind of the table.
+/// As [`delete()`], for a kind of the table.
 ///
 /// # Errors
-/// As [`delete`].
+/// As [`delete()`].
 pub async fn delete_raw(
     store: &Store,
     info: &'static KindInfo,
