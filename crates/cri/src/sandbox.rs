@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::protocol::{ContainerState, Outcome, Process, Request};
 
 pub use enter::{Entry, enter};
-pub use files::name_of;
+pub use files::{Listed, list, name_of};
 use link::Link;
 
 /// A killed process is gone within this time, whatever the machine's load.
@@ -351,6 +351,15 @@ impl Sandbox {
         // In place: the pod has this very file mounted.
         let path = self.places.folder.join("etc").join(file);
         fs::write(&path, text).map_err(|e| Error::file("write", path, e))
+    }
+
+    /// Notes the pod's addresses, for [`list`].
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_addresses(&self, addresses: &[String]) -> Result<()> {
+        let path = self.places.folder.join(files::ADDRESSES);
+        fs::write(&path, addresses.join("\n")).map_err(|e| Error::file("write", path, e))
     }
 
     /// Ends everything in it and lets its namespaces go. Its network's own ends, as addresses in use, are

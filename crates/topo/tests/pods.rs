@@ -389,7 +389,7 @@ fn plugin(bench: &Bench, script: &str) -> String {
     let folder = bench.folder().join("plugins");
     fs::create_dir_all(&folder).unwrap();
     let real = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"].map(PathBuf::from);
-    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).expect("CNI plugins");
+    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).unwrap();
     let text = format!("#!/bin/bash\n{script}\nexec {}/bridge\n", real.display());
     // Written aside: a file that is open for writing cannot be executed, and other tests fork meanwhile.
     let (new, path) = (folder.join("new"), folder.join("bridge"));

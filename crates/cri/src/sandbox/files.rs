@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// The file that says what a sandbox was made from.
 const SPEC: &str = "sandbox.json";
 
+/// The file that has the pod's addresses, a line each, once its network stands.
+pub(super) const ADDRESSES: &str = "addresses";
+
 /// A file's name has at most 255 bytes (`NAME_MAX`).
 const LONGEST: usize = 200;
 
@@ -59,6 +62,30 @@ pub(super) fn specs(folder: &Path) -> Result<Vec<SandboxSpec>> {
         }
     }
     Ok(specs)
+}
+
+/// A sandbox that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What it was made from.
+    pub spec: SandboxSpec,
+    /// The pod's addresses; none until its network stands.
+    pub addresses: Vec<String>,
+}
+
+/// The sandboxes below a folder, by namespace and pod; none where there is no such folder.
+#[must_use]
+pub fn list(folder: &Path) -> Vec<Listed> {
+    let mut all: Vec<Listed> = specs(folder)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|spec| {
+            let text = fs::read_to_string(folder.join(&spec.name).join(ADDRESSES)).unwrap_or_default();
+            Listed { spec, addresses: text.lines().map(str::to_owned).collect() }
+        })
+        .collect();
+    all.sort_by(|a, b| (&a.spec.namespace, &a.spec.pod).cmp(&(&b.spec.namespace, &b.spec.pod)));
+    all
 }
 
 /// The shim's socket in an open folder: by its descriptor, as a socket's address has at most 107 bytes.

@@ -82,6 +82,7 @@ impl Life {
         };
         let hosts = self.hosts(false, &ips);
         sandbox.rewrite("hosts", &hosts).map_err(|e| chain(&e))?;
+        sandbox.note_addresses(&ips).map_err(|e| chain(&e))?;
         self.ips = Some(ips);
         Ok(())
     }
