@@ -5,6 +5,7 @@
 //!   table of kinds;
 //! - [`Watch`]: what changes from a revision on;
 //! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd;
+//! - [`allocator`]: addresses and ports of services;
 //! - [`events`]: what a component tells of an object; [`leader`]: one of several does the work; [`new_uid`].
 //!
 //! A store is a cluster's etcd, or a twin in memory for tests; both pass the same contract suite
@@ -16,6 +17,7 @@
 //! Reflector: list, watch, and on any trouble list again and compare
 //! ```
 
+pub mod allocator;
 mod backend;
 mod encoding;
 mod entry;
