@@ -203,6 +203,9 @@ kinds! {
     PRIORITY_CLASSES: "scheduling.k8s.io" "v1" "PriorityClass" "priorityclasses" ["pc"] false
         "priorityclasses" => api::scheduling::v1::PriorityClass;
 
+    VIRTUAL_IPS: "knetsim.dev" "v1" "VirtualIP" "virtualips" ["vip"] true "knetsim.dev/virtualips"
+        => crate::virtual_ip::VirtualIP;
+
     GATEWAY_CLASSES: "gateway.networking.k8s.io" "v1" "GatewayClass" "gatewayclasses" ["gc"] false
         "gateway.networking.k8s.io/gatewayclasses";
     GATEWAYS: "gateway.networking.k8s.io" "v1" "Gateway" "gateways" ["gtw"] true
@@ -276,6 +279,7 @@ mod tests {
         agrees::<networking::IPAddress>();
         agrees::<networking::NetworkPolicy>();
         agrees::<api::scheduling::v1::PriorityClass>();
+        agrees::<crate::virtual_ip::VirtualIP>();
     }
 
     #[test]

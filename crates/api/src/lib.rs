@@ -4,7 +4,9 @@
 //! - [`kinds`]: the kinds in use, found by every name that a user of kubectl types; [`keys`]: their keys;
 //! - [`admit`]: from a document to an object that may be stored: [`decode`] strictly, set [`default`]s,
 //!   [`validate`], refuse in the API server's words;
+//! - [`virtual_ip`]: the one kind that is our own;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
+//! - [`resolv`]: a pod's `resolv.conf`;
 //! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
 //!
 //! No I/O: what depends on the clock or on chance is handed in.
@@ -20,9 +22,11 @@ pub mod keys;
 pub mod kinds;
 pub mod names;
 pub mod quantity;
+pub mod resolv;
 pub mod selector;
 pub mod time;
 pub mod validate;
+pub mod virtual_ip;
 
 pub use admit::{Rejection, Rules};
 pub use field::{FieldError, Invalid};
@@ -30,3 +34,4 @@ pub use k8s_openapi as types;
 pub use keys::Kind;
 pub use kinds::KindInfo;
 pub use selector::{FieldSelector, Selector};
+pub use virtual_ip::{VirtualIP, VirtualIPSpec};

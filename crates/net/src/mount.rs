@@ -1,8 +1,10 @@
 //! The mounts that a lab needs, with errors that name the target.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 
 use crate::error::{Error, Result};
 
@@ -43,6 +45,22 @@ fn remount_root(kind: MsFlags) -> Result<()> {
 pub fn fs(kind: &str, target: &Path, flags: MsFlags, options: &str) -> Result<()> {
     mount(Some(kind), target, Some(kind), flags, Some(options))
         .map_err(|e| Error::sys(format!("mount {kind} on {}", target.display()), e))
+}
+
+/// A copy of the caller's mount namespace without what is mounted on and below `without`: the template
+/// for many others, which then need not carry that along. The caller stays where it is.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespace.
+pub fn lean_copy(without: &[&Path]) -> Result<OwnedFd> {
+    crate::ns::on_thread("copy the mount namespace", || {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| Error::sys("make a mount namespace", e))?;
+        make_private()?;
+        for target in without {
+            detach(target);
+        }
+        crate::process::own_namespace("mnt")
+    })
 }
 
 /// Detaches whatever is mounted on `target`; nothing there is fine.

@@ -42,6 +42,14 @@ pub fn unblock_signals(command: &mut Command) {
     }
 }
 
+/// Makes `command` start as the leader of a session of its own (`setsid(2)`).
+pub fn new_session(command: &mut Command) {
+    // SAFETY: between fork and exec the closure only calls setsid(2), async-signal-safe.
+    unsafe {
+        command.pre_exec(|| nix::unistd::setsid().map(|_| ()).map_err(io::Error::from));
+    }
+}
+
 /// Undoes what a caller may have left us with: while SIGCHLD is ignored nobody can wait for children
 /// (`wait(2)`).
 pub fn expect_children() {

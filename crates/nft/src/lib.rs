@@ -5,14 +5,20 @@
 //! has the kernel take the batch whole or not at all. A batch is the same for every namespace: make
 //! it once, run it in many.
 //!
+//! - [`ruleset`]: tables with chains, maps, elements and comments: written, read, compared;
+//! - [`conntrack`]: connections that the kernel tracks: listed and forgotten;
 //! - [`loss`]: links that lose packets, where the kernel has no `netem`.
 //!
-//! The only unsafe code is where libnftnl is called by hand: [`expr`].
+//! The only unsafe code is where libnftnl is called by hand ([`expr`]), and where a message is given to it
+//! ([`ruleset::Change`]).
 
+pub mod conntrack;
+mod encode;
 pub mod error;
 pub mod expr;
 pub mod loss;
 mod message;
+pub mod ruleset;
 pub mod socket;
 pub mod transaction;
 

@@ -10,7 +10,7 @@ use nix::sys::socket::{
 };
 
 use crate::error::{Error, Result};
-use crate::message::{FAMILY_HEADER, HEADER, Message, messages, u32_ne};
+use crate::message::{Attributes, FAMILY_HEADER, HEADER, Message, messages, u32_ne};
 use crate::transaction::Batch;
 
 /// Larger than any message that the kernel sends: it fills at most 32 KiB with a dump
@@ -113,37 +113,72 @@ impl Socket {
     ///
     /// `attributes` narrow the choice, where the kernel heeds them.
     pub(crate) fn dump(&mut self, kind: i32, family: i32, attributes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let kind = libc::NFNL_SUBSYS_NFTABLES << 8 | kind;
+        self.ask_for_all("read nftables objects", &request(kind, libc::NLM_F_DUMP, family, attributes))
+    }
+
+    /// As [`Socket::ask`], again while what is asked for changes.
+    pub(crate) fn ask_for_all(&mut self, what: &'static str, request: &[u8]) -> Result<Vec<Vec<u8>>> {
         for _ in 0..DUMPS {
-            self.send("send nftables request", &dump_request(kind, family, attributes))?;
-            if let Some(objects) = self.dumped()? {
+            if let Some(objects) = self.ask(what, request)? {
                 return Ok(objects);
             }
         }
-        Err(Error::Answer(format!("nftables rules changed {DUMPS} times while they were read")))
+        Err(Error::Answer(format!("{what}: they changed {DUMPS} times meanwhile")))
     }
 
-    /// The objects of a dump, nothing if they changed meanwhile.
-    fn dumped(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
-        const WHAT: &str = "read nftables objects";
+    /// The number of the ruleset of the namespace: each transaction, of whomever, adds one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn generation(&mut self) -> Result<u32> {
+        const WHAT: &str = "read nftables generation";
+        /// `NFTA_GEN_ID`
+        const GENERATION: u16 = 1;
+        let kind = libc::NFNL_SUBSYS_NFTABLES << 8 | libc::NFT_MSG_GETGEN;
+        let answer = self.ask(WHAT, &request(kind, libc::NLM_F_ACK, libc::AF_UNSPEC, &[]))?;
+        let answer = answer.unwrap_or_default();
+        let generation = answer.first().and_then(|answer| Attributes(answer).u32(GENERATION));
+        generation.ok_or_else(|| Error::Answer("the kernel did not tell the nftables generation".into()))
+    }
+
+    /// Sends a request and gives the payload of each answer, without the header of the family; nothing if what
+    /// was asked for changed meanwhile.
+    pub(crate) fn ask(&mut self, what: &'static str, request: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+        self.send(what, request)?;
         let mut objects = Vec::new();
         let mut interrupted = false;
         loop {
             let answer = match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
                 Ok(length) => &self.buffer[..length],
                 Err(Errno::EINTR) => continue,
-                Err(e) => return Err(Error::socket(WHAT, e)),
+                Err(e) => return Err(Error::socket(what, e)),
             };
             for message in messages(answer) {
                 interrupted |= i32::from(message.flags) & libc::NLM_F_DUMP_INTR != 0;
                 match verdict(&message) {
-                    Some(Err(errno)) => return Err(Error::socket(WHAT, errno)),
+                    Some(Err(errno)) => return Err(Error::socket(what, errno)),
                     Some(Ok(())) => return Ok((!interrupted).then_some(objects)),
-                    None if message.nftables().is_some() => {
+                    // Smaller numbers are netlink's own (`NLMSG_MIN_TYPE`).
+                    None if message.kind >= 0x10 => {
                         objects.push(message.payload.get(FAMILY_HEADER..).unwrap_or_default().to_vec());
                     }
                     None => {}
                 }
             }
+        }
+    }
+
+    /// How large a batch may be, if it is to be of `size` bytes: less than that where the kernel caps the send
+    /// buffer. A load that is larger has to be split.
+    ///
+    /// # Errors
+    /// When the socket cannot be asked.
+    pub fn room_for(&self, size: usize) -> Result<usize> {
+        match self.make_room(size) {
+            Ok(()) => Ok(size),
+            Err(Error::TooLarge { limit, .. }) => Ok(limit),
+            Err(error) => Err(error),
         }
     }
 
@@ -189,12 +224,13 @@ fn verdict(message: &Message<'_>) -> Option<Result<(), Errno>> {
     Some(if code == 0 { Ok(()) } else { Err(Errno::from_raw(code.wrapping_neg())) })
 }
 
-fn dump_request(kind: i32, family: i32, attributes: &[u8]) -> Vec<u8> {
+/// A request to a part of netfilter; `kind` is the part's number and the message's.
+pub(crate) fn request(kind: i32, flags: i32, family: i32, attributes: &[u8]) -> Vec<u8> {
     let length = HEADER + FAMILY_HEADER + attributes.len();
     let mut out = Vec::with_capacity(length);
     out.extend((length as u32).to_ne_bytes());
-    out.extend(((libc::NFNL_SUBSYS_NFTABLES << 8 | kind) as u16).to_ne_bytes());
-    out.extend(((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
+    out.extend((kind as u16).to_ne_bytes());
+    out.extend(((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
     out.extend([0; 8]); // sequence number and port: one request at a time
     out.extend([family as u8, libc::NFNETLINK_V0 as u8, 0, 0]);
     out.extend(attributes);

@@ -5,6 +5,7 @@ use std::fmt;
 use nftnl::{MsgType, NlMsg};
 
 use crate::message::{Message, messages};
+use crate::ruleset::Change;
 
 /// Where the flags stand in a message's header (`struct nlmsghdr`).
 const FLAGS: usize = 6;
@@ -38,6 +39,11 @@ impl Transaction {
     /// Deletes an object, a table with all that is in it. What is missing is an error: add it first.
     pub fn delete(&mut self, object: &impl NlMsg) {
         self.put(object, MsgType::Del);
+    }
+
+    /// Adds a change as it is, whether it adds or deletes.
+    pub fn push(&mut self, change: &Change) {
+        self.put(change, MsgType::Add);
     }
 
     fn put(&mut self, object: &impl NlMsg, kind: MsgType) {

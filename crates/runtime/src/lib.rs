@@ -5,9 +5,13 @@
 //! - [`notify`]: the `sd_notify(3)` protocol, both ends of its text;
 //! - [`backoff`]: when to try again; [`queue`]: what is still to be looked at;
 //! - [`chain()`]: an error in one line.
+//! - [`backoff`]: when to try again;
+//! - [`chain()`]: an error in one line;
+//! - [`crilog`]: the format of containers' logs, both directions.
 
 pub mod backoff;
 mod chain;
+pub mod crilog;
 pub mod health;
 pub mod notify;
 pub mod queue;

@@ -7,6 +7,7 @@
 //! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd;
 //! - [`allocator`]: addresses and ports of services;
 //! - [`events`]: what a component tells of an object; [`leader`]: one of several does the work; [`new_uid`].
+//! - [`registry`]: creating, changing and deleting as the API server does it.
 //!
 //! A store is a cluster's etcd, or a twin in memory for tests; both pass the same contract suite
 //! (`tests/store/contract.rs`).
@@ -27,6 +28,7 @@ pub mod events;
 pub mod leader;
 mod memory;
 mod reflector;
+pub mod registry;
 mod typed;
 mod uid;
 mod untyped;

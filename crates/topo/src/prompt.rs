@@ -33,6 +33,8 @@ nodes  net  links  dump         what there is
 pingall  iperf [A B]            what works
 link A B up|down                plug and unplug
 link set A B --rate 10mbit --loss 5% --delay 20ms --mtu 1400
+apply -f FILE  get pods [-o wide|yaml] [-w]  describe svc/web  scale deploy/web --replicas 3
+delete pod c1  label  annotate  rollout status deploy/web  wait    Kubernetes' objects, as kubectl
 status  logs NODE  topology print  and every other verb of topo: `VERB --help` tells more
 
 sh COMMAND        run it in the lab itself, where all switches are
@@ -128,7 +130,8 @@ impl Prompt {
 
     fn interact(&self) -> Result<ExitCode> {
         let mut editor: Editor<Words, FileHistory> = Editor::new().context("open the terminal")?;
-        editor.set_helper(Some(Words { words: self.words() }));
+        let kinds = api::kinds::KINDS.iter().map(|info| info.plural.to_owned());
+        editor.set_helper(Some(Words { words: self.words().into_iter().chain(kinds).collect() }));
         // There is none the first time.
         let _ = editor.load_history(&self.history);
         line(format_args!("lab {}: `help` tells what can be typed, Ctrl-D leaves", self.lab));
@@ -248,7 +251,7 @@ fn verbs() -> Vec<String> {
     verbs.map(|verb| verb.get_name().to_owned()).chain(["--help".into(), "--version".into()]).collect()
 }
 
-/// Completes names and verbs.
+/// Completes names, verbs and kinds.
 #[derive(Helper, Highlighter, Hinter, Validator)]
 struct Words {
     words: Vec<String>,

@@ -41,7 +41,7 @@ fn the_lab_of_the_course(bench: &Bench) {
     assert!(routes.contains("default dev C0w1-eth0 scope link"), "{routes}");
     assert_eq!(bench.ok(["exec", "C0w2", "--", "hostname"]), "C0w2\n");
     assert_eq!(bench.ok(["exec", "C0w1", "cat", "/proc/sys/net/ipv4/ip_forward"]), "1\n");
-    assert_eq!(bench.ok(["exec", "C0w1", "ls", "/sys/class/net"]), "C0w1-eth0\nlo\n");
+    assert_eq!(bench.ok(["exec", "C0w1", "ls", "/sys/class/net"]), "C0w1-eth0\nflannel.100\nlo\n");
     let switch = bench.ok(["exec", "C0s0", "ip", "-o", "link", "show", "master", "C0s0"]);
     assert_eq!(switch.lines().count(), 5, "{switch}");
     let everyone = bench.ok(["pingall"]);
@@ -110,6 +110,10 @@ fn nodes_are_registered_as_kubernetes_registers_them() {
         "/registry/minions/C1w1",
         "/registry/minions/C1w2",
         "/registry/minions/C1w3",
+        "/registry/namespaces/default",
+        "/registry/namespaces/kube-node-lease",
+        "/registry/namespaces/kube-public",
+        "/registry/namespaces/kube-system",
     ];
     assert_eq!(keys.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>(), wanted);
     let node = etcdctl(&["get", "--print-value-only", "/registry/minions/C1w2"]);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use images::{Image, Table};
 use ipnetwork::Ipv4Network;
 
 use crate::file::{
@@ -86,7 +87,8 @@ impl Resolver<'_> {
             .collect();
         let clusters: Vec<Cluster> = resolved.into_iter().collect::<Option<_>>()?;
         let underlay = underlay?;
-        let mut topology = Topology { underlay, clusters, links: Vec::new() };
+        let images = self.images();
+        let mut topology = Topology { underlay, clusters, images, links: Vec::new() };
         self.networks_apart(&topology);
         topology.links = self.links(&topology);
         Some(topology)
@@ -276,6 +278,15 @@ impl Resolver<'_> {
             flannel_plugin: pick(|c| c.flannel_plugin),
             router: pick(|c| c.router),
         }
+    }
+
+    fn images(&mut self) -> BTreeMap<String, Image> {
+        for (name, image) in &self.file.images {
+            if let Err(error) = Table::new([(name.clone(), image.value.clone())].into()) {
+                self.report.at(image, error.to_string());
+            }
+        }
+        self.file.images.iter().map(|(name, image)| (name.clone(), image.value.clone())).collect()
     }
 
     fn manifests(&mut self, file: &ClusterFile) -> Vec<String> {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use topology::{LinkProperties, Topology, load, load_default, load_str};
+use topology::{LinkProperties, Topology, load, load_default, load_str, manifest};
 
 fn conf(name: &str) -> Topology {
     load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf").join(name)).unwrap()
@@ -206,4 +206,22 @@ fn problems_of_the_pod_network_file_name_that_file() {
     assert!(problem.file.ends_with("net.json"), "{problem}");
     assert_eq!(problem.place.unwrap().0, 3, "{problem}");
     assert_eq!(problem.hint.as_deref(), Some("did you mean SubnetLen?"));
+}
+
+#[test]
+fn manifests_are_found_from_everywhere_those_that_are_compiled_in_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("web.yaml"), "text").unwrap();
+    let text =
+        "manifests: [web.yaml, \"builtin:manifests/pods-C0.yaml\"]\nclusters: [{name: C0, workers: 3}]\n";
+    let manifests = load_str("lab.yaml", text, folder.path()).unwrap().clusters[0].manifests.clone();
+    let path = folder.path().canonicalize().unwrap().join("web.yaml").display().to_string();
+    assert_eq!(manifests, [path.as_str(), "builtin:manifests/pods-C0.yaml"]);
+    assert_eq!(manifest(&manifests[0]).unwrap(), "text");
+    assert!(manifest(&manifests[1]).unwrap().contains("nodeName: C0w1"));
+    for missing in ["builtin:web.yaml", "/nowhere/web.yaml"] {
+        assert!(manifest(missing).is_err());
+        let text = format!("manifests: [\"{missing}\"]\nclusters: [{{name: C0, workers: 1}}]\n");
+        assert!(load_str("lab.yaml", &text, folder.path()).is_err(), "{missing}");
+    }
 }

@@ -19,7 +19,8 @@ use crate::default::{
 };
 use crate::field::Errors;
 use crate::kinds::KindInfo;
-use crate::validate::{apps, core, endpoints, meta, pod as pods, service as services};
+use crate::validate::{apps, core, endpoints, meta, pod as pods, service as services, virtual_ip};
+use crate::virtual_ip::VirtualIP;
 
 /// A kind's functions, for those who do not know its type.
 pub(super) struct Functions {
@@ -161,6 +162,9 @@ rules! {
         defaults: app_defaults::stateful_set,
         validate: apps::stateful_set,
         update: apps::stateful_set_update,
+    }
+    VirtualIP: spec counted {
+        validate: virtual_ip::virtual_ip,
     }
     // A kubelet registers its node with a status.
     Node: spec status {}

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Hook, Loss, SCALE};
 use crate::error::{Error, Result};
-use crate::message::{Attributes, TABLE, put_string, string};
+use crate::message::{Attributes, TABLE, put_string};
+use crate::ruleset::comment;
 use crate::socket::Socket;
 
 // Attributes of objects and expressions (`linux/netfilter/nf_tables.h`).
@@ -123,31 +124,4 @@ fn effect(expressions: Attributes<'_>) -> Option<Effect> {
         }
     }
     effect.drops.then_some(effect)
-}
-
-/// The comment within user data, which the kernel only keeps: type, length and value, one byte each for
-/// the first two (`libnftnl/udata.h`); type 0 is the comment.
-fn comment(mut data: &[u8]) -> String {
-    while let [kind, length, rest @ ..] = data {
-        let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
-        if *kind == 0 {
-            return string(value);
-        }
-        data = rest;
-    }
-    String::new()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_comment_is_found_among_other_data() {
-        assert_eq!(comment(b"\x00\x06hello\x00"), "hello");
-        assert_eq!(comment(b"\x01\x02xx\x00\x03yo\x00"), "yo");
-        assert_eq!(comment(b"\x01\x02xx"), "");
-        assert_eq!(comment(b"\x00\x09short"), "");
-        assert_eq!(comment(b""), "");
-    }
 }

@@ -1,10 +1,12 @@
 //! `topo status`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use comfy_table::Cell;
 use lab::{LabName, LabStatus};
+use runtime::{ComponentKind, ComponentStatus};
 
 use crate::cli::Output;
 use crate::enter::client;
@@ -16,6 +18,11 @@ pub(crate) fn run(lab: &LabName, form: Output) -> Result<ExitCode> {
         Output::Json => output::json(&status)?,
         Output::Table => {
             table(&status);
+            let warnings = status.warnings();
+            if !warnings.is_empty() {
+                line("");
+                warnings.iter().for_each(|warning| line(format_args!("warning: {warning}")));
+            }
             if !status.ready {
                 line("");
                 line(format_args!("not ready; `topo logs NODE` shows what a node's processes say"));
@@ -43,6 +50,17 @@ pub(crate) fn table(status: &LabStatus) {
                 Cell::new(if etcd.ready { "etcd (real)" } else { &etcd.message }),
             ]);
         }
+        let control_plane = &cluster.control_plane;
+        table.add_row([
+            Cell::new(&cluster.name),
+            Cell::new(&control_plane.node),
+            Cell::new("control-plane"),
+            Cell::new(&control_plane.address),
+            yes(control_plane.ready),
+            Cell::new(control_plane.restarts),
+            Cell::new(number(control_plane.pid)),
+            Cell::new(components(control_plane.ready, &control_plane.message, &control_plane.components)),
+        ]);
         for worker in &cluster.workers {
             table.add_row([
                 Cell::new(&cluster.name),
@@ -52,7 +70,7 @@ pub(crate) fn table(status: &LabStatus) {
                 yes(worker.ready),
                 Cell::new(worker.restarts),
                 Cell::new(number(worker.pid)),
-                Cell::new(components(worker)),
+                Cell::new(components(worker.ready, &worker.message, &worker.components)),
             ]);
         }
     }
@@ -106,11 +124,12 @@ fn yes(ready: bool) -> Cell {
     verdict(ready, if ready { "yes" } else { "no" })
 }
 
-fn components(worker: &lab::status::WorkerStatus) -> String {
-    if !worker.ready && !worker.message.is_empty() {
-        return worker.message.clone();
+/// Which there are, or what keeps them.
+fn components(ready: bool, message: &str, components: &BTreeMap<String, ComponentStatus>) -> String {
+    if !ready && !message.is_empty() {
+        return message.into();
     }
-    let kind = |kind| if kind == runtime::ComponentKind::Real { "real" } else { "builtin" };
-    let names = worker.components.iter().filter(|(name, _)| *name != "agent");
+    let kind = |kind| if kind == ComponentKind::Real { "real" } else { "builtin" };
+    let names = components.iter().filter(|(name, _)| *name != "agent");
     names.map(|(name, c)| format!("{name} ({})", kind(c.kind))).collect::<Vec<_>>().join(", ")
 }

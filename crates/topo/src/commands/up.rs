@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lab::init::now;
-use lab::{Client, Event, LabName, LabStatus, Start, StateDir};
+use lab::{Client, Event, LabName, LabStatus, Manifest, Start, StateDir};
 use net::sandbox::IdMap;
-use topology::Topology;
+use topology::{Problems, Topology};
 
 use crate::cli::{ShellArgs, UpArgs};
 use crate::commands::status;
@@ -21,6 +21,7 @@ const MANY: usize = 30;
 pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
     let began = now();
     let topology = load(args.file.as_deref())?;
+    let manifests = manifests(&topology)?;
     if args.check {
         if !args.quiet {
             line(summary(&topology));
@@ -33,6 +34,7 @@ pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
     let start = Start {
         state: &state,
         topology: &topology,
+        manifests: &manifests,
         keep: args.keep.clone(),
         timeout: Duration::from_secs(args.timeout),
         began,
@@ -57,6 +59,31 @@ pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
         return Ok(code);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be in the clusters from their begin, read and found to be good.
+fn manifests(topology: &Topology) -> Result<Vec<Manifest>> {
+    let mut all = Vec::new();
+    let mut problems = Vec::new();
+    for cluster in &topology.clusters {
+        let mut of_cluster = Vec::new();
+        for name in &cluster.manifests {
+            let text = topology::manifest(name).with_context(|| format!("read manifest {name}"))?;
+            of_cluster.push(control_plane::Manifest { file: name.clone(), text });
+        }
+        let workers: Vec<&str> = cluster.workers.iter().map(|worker| worker.name.as_str()).collect();
+        let wrong = control_plane::check(&cluster.name, &workers, &of_cluster);
+        problems.extend(wrong.err().into_iter().flat_map(|wrong| wrong.0));
+        all.extend(of_cluster.into_iter().map(|manifest| Manifest {
+            cluster: cluster.name.clone(),
+            name: manifest.file,
+            text: manifest.text,
+        }));
+    }
+    // A file of several clusters is wrong once.
+    problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+    problems.dedup();
+    if problems.is_empty() { Ok(all) } else { Err(Problems(problems).into()) }
 }
 
 /// What came up, in how long, and what to type next.

@@ -1,0 +1,88 @@
+//! An agent, or whoever else is connected to the shim.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use net::passing;
+use nix::poll::{PollFd, PollFlags};
+
+use crate::protocol::{Event, NAMESPACES, Request, encode, take_lines};
+
+/// Who does not read is dropped when so many bytes wait for him; he may come again and is told all.
+const MOST_WAITING: usize = 1 << 20;
+
+pub(super) struct Client {
+    stream: UnixStream,
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+    gone: bool,
+}
+
+impl Client {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        // One that stays blocking could stop the pod.
+        let gone = stream.set_nonblocking(true).is_err();
+        Self { stream, incoming: Vec::new(), outgoing: Vec::new(), gone }
+    }
+
+    pub(super) fn poll(&self) -> PollFd<'_> {
+        let mut flags = PollFlags::POLLIN;
+        flags.set(PollFlags::POLLOUT, !self.outgoing.is_empty());
+        PollFd::new(self.stream.as_fd(), flags)
+    }
+
+    pub(super) fn send(&mut self, event: &Event) {
+        self.outgoing.extend(encode(event));
+        self.flush();
+    }
+
+    /// Sends what waits; tells whether the client is still there.
+    pub(super) fn flush(&mut self) -> bool {
+        while !self.gone && !self.outgoing.is_empty() {
+            match self.stream.write(&self.outgoing) {
+                Ok(sent) => drop(self.outgoing.drain(..sent)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.gone = true,
+            }
+        }
+        self.gone |= self.outgoing.len() > MOST_WAITING;
+        !self.gone
+    }
+
+    /// What the client asks for. One that talks nonsense is dropped.
+    pub(super) fn receive(&mut self) -> Vec<Request> {
+        let mut buffer = [0; 4096];
+        while !self.gone {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.gone = true,
+                Ok(length) => self.incoming.extend_from_slice(&buffer[..length]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.gone = true,
+            }
+            self.gone |= self.incoming.len() > MOST_WAITING;
+        }
+        take_lines(&mut self.incoming).unwrap_or_else(|_| {
+            self.gone = true;
+            Vec::new()
+        })
+    }
+
+    /// Gives the shim's namespaces away. Whoever asks waits for the answer, so that it fits at once.
+    pub(super) fn hand_over(&mut self, env: &[(String, String)]) {
+        let folder = Path::new("/proc/self/ns");
+        let files: Result<Vec<File>, _> =
+            NAMESPACES.iter().map(|kind| File::open(folder.join(kind))).collect();
+        let Ok(files) = files else {
+            self.gone = true;
+            return;
+        };
+        self.send(&Event::Namespaces { env: env.to_vec() });
+        let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        self.gone |= !self.outgoing.is_empty() || passing::send_fds(&self.stream, &fds).is_err();
+    }
+}

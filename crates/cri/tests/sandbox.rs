@@ -1,0 +1,291 @@
+//! Sandboxes of the real kernel. The shim is this very program, as it is the lab's own in a lab; so the
+//! tests have a `main` of their own.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cri::{ContainerState, Options, Outcome, Phase, Process, Runtime, Sandbox, SandboxSpec, State};
+use net::{NetNs, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if args.get(1).is_some_and(|arg| arg == "shim") {
+        return cri::shim::main(Path::new(&args[2]));
+    }
+    if args.iter().any(|arg| arg == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    // Names of namespaces are mounts: not on the machine's own tree.
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount::make_private().unwrap();
+    run("a_sandbox_is_a_world_of_its_own", a_sandbox_is_a_world_of_its_own);
+    run("containers_run_log_and_end", containers_run_log_and_end);
+    run("what_cannot_run_says_why", what_cannot_run_says_why);
+    run("signals_reach_a_container_and_sigkill_all_of_it", signals_reach_a_container_and_sigkill_all_of_it);
+    run("commands_have_an_outcome_and_a_limit", commands_have_an_outcome_and_a_limit);
+    run("another_agent_adopts_what_runs", another_agent_adopts_what_runs);
+    run("a_killed_shim_takes_its_pod_along", a_killed_shim_takes_its_pod_along);
+    run("nothing_is_left", nothing_is_left);
+    ExitCode::SUCCESS
+}
+
+fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Bench) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let within = Duration::from_secs(60);
+    runtime.block_on(async { tokio::time::timeout(within, test(Bench::new(folder.path()))).await }).unwrap();
+    println!("test {name} ... ok");
+}
+
+struct Bench {
+    folder: PathBuf,
+    runtime: Runtime,
+}
+
+impl Bench {
+    fn new(folder: &Path) -> Self {
+        let runtime = Runtime::new(Options {
+            folder: folder.join("pods"),
+            netns: folder.join("netns"),
+            etc_netns: folder.join("etc"),
+            logs: folder.join("logs"),
+        });
+        Self { folder: folder.into(), runtime: runtime.unwrap() }
+    }
+
+    async fn create(&self, name: &str) -> Sandbox {
+        self.runtime.create(spec(name)).await.unwrap()
+    }
+
+    fn log(&self, sandbox: &str, file: &str) -> Vec<String> {
+        let path = self.folder.join(format!("logs/default_{sandbox}_u-{sandbox}")).join(file);
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+}
+
+fn spec(name: &str) -> SandboxSpec {
+    SandboxSpec {
+        name: name.into(),
+        id: format!("{name}-0"),
+        node: "w1".into(),
+        namespace: "default".into(),
+        pod: name.into(),
+        uid: format!("u-{name}"),
+        attempt: 0,
+        hostname: format!("host-{name}"),
+        host_network: false,
+        files: BTreeMap::from([("hosts".into(), "127.0.0.1 localhost\n10.9.8.7 pod\n".into())]),
+    }
+}
+
+fn sh(script: &str) -> Process {
+    Process {
+        argv: ["sh", "-c", script].map(str::to_owned).into(),
+        env: vec![("PATH".into(), std::env::var("PATH").unwrap()), ("COLOUR".into(), "green".into())],
+        ..Process::default()
+    }
+}
+
+async fn last(sandbox: &Sandbox, when: impl Fn(&ContainerState) -> bool) -> ContainerState {
+    let mut state = sandbox.state();
+    let state = state.wait_for(|state| state.last("main").is_some_and(&when)).await.unwrap();
+    state.last("main").unwrap().clone()
+}
+
+async fn exited(sandbox: &Sandbox) -> (i32, Option<i32>) {
+    match last(sandbox, |state| !state.running()).await.phase {
+        Phase::Exited { code, signal, .. } => (code, signal),
+        Phase::Running { .. } => unreachable!(),
+    }
+}
+
+async fn output(sandbox: &Sandbox, script: &str) -> String {
+    match sandbox.runner().run(sh(script), Duration::from_secs(20)).await.unwrap() {
+        Outcome::Exited { code: 0, output } => output,
+        other => panic!("{script}: {other:?}"),
+    }
+}
+
+async fn a_sandbox_is_a_world_of_its_own(bench: Bench) {
+    let sandbox = bench.create("alone").await;
+    assert_eq!(output(&sandbox, "hostname").await, "host-alone\n");
+    assert!(output(&sandbox, "cat /etc/hosts").await.contains("10.9.8.7 pod"));
+    assert_eq!(output(&sandbox, "ls /sys/class/net").await, "lo\n");
+    assert_eq!(output(&sandbox, "ls /run").await, "lock\n");
+    let processes = output(&sandbox, "ps -e -o pid=,args=").await;
+    assert!(processes.lines().count() < 6 && processes.contains("1 topo shim"), "{processes}");
+    // 127.0.0.1 is there.
+    let socket = NetNs::open(sandbox.netns())
+        .unwrap()
+        .run(|| std::net::TcpListener::bind("127.0.0.1:80").map_err(|e| net::Error::sys("bind", e)));
+    socket.unwrap();
+    let entry = cri::sandbox::enter(&bench.folder.join("pods/alone")).unwrap();
+    assert_eq!(entry.namespaces.len(), 5);
+    let again = bench.runtime.create(spec("alone")).await.unwrap_err();
+    assert_eq!(again.to_string(), "sandbox alone exists already");
+    sandbox.remove().await.unwrap();
+}
+
+async fn containers_run_log_and_end(bench: Bench) {
+    let sandbox = bench.create("talks").await;
+    let script = "echo $COLOUR; echo oops >&2; pwd; exit 3";
+    sandbox.start("main", 0, Process { cwd: "/usr".into(), ..sh(script) });
+    assert_eq!(exited(&sandbox).await, (3, None));
+    let mut lines = bench.log("talks", "main/0.log");
+    lines.sort();
+    assert_eq!(lines, ["stderr F oops", "stdout F /usr", "stdout F green"]);
+    sandbox.start("main", 1, sh("echo again; printf unfinished"));
+    last(&sandbox, |state| state.attempt == 1 && !state.running()).await;
+    assert_eq!(bench.log("talks", "main/1.log"), ["stdout F again", "stdout F unfinished"]);
+    let state = sandbox.state().borrow().clone();
+    assert_eq!(state.before("main").unwrap().attempt, 0);
+    // Several at once share the network.
+    sandbox.start("other", 0, sh("exec sleep 60"));
+    let mut states = sandbox.state();
+    states.wait_for(State::busy).await.unwrap();
+    sandbox.remove().await.unwrap();
+}
+
+async fn what_cannot_run_says_why(bench: Bench) {
+    let sandbox = bench.create("wrong").await;
+    sandbox.start("main", 0, Process { argv: vec!["no-such".into()], ..sh("") });
+    let Phase::Exited { code, message, .. } = last(&sandbox, |_| true).await.phase else { panic!("runs") };
+    assert_eq!(code, 127);
+    assert_eq!(message.unwrap(), "exec: \"no-such\": executable file not found in $PATH");
+    sandbox.remove().await.unwrap();
+}
+
+async fn signals_reach_a_container_and_sigkill_all_of_it(bench: Bench) {
+    let sandbox = bench.create("signals").await;
+    sandbox.start("main", 0, sh("trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done"));
+    let up = || bench.log("signals", "main/0.log").contains(&"stdout F up".into());
+    last(&sandbox, ContainerState::running).await;
+    while !up() {
+        tokio::task::yield_now().await;
+    }
+    sandbox.signal("main", Signal::SIGTERM);
+    assert_eq!(exited(&sandbox).await, (7, None));
+    assert!(bench.log("signals", "main/0.log").contains(&"stdout F bye".into()));
+
+    sandbox.start("main", 1, sh("setsid sleep 1234 & trap '' TERM; while :; do sleep 0.05; done"));
+    last(&sandbox, |state| state.attempt == 1 && state.running()).await;
+    while !output(&sandbox, "ps -e -o args=").await.contains("sleep 1234") {
+        tokio::task::yield_now().await;
+    }
+    sandbox.signal("main", Signal::SIGKILL);
+    let ended = last(&sandbox, |state| state.attempt == 1 && !state.running()).await;
+    assert!(matches!(ended.phase, Phase::Exited { code: 137, signal: Some(9), .. }), "{ended:?}");
+    // Even who has left the session, as there is no other container.
+    while output(&sandbox, "ps -e -o stat=,args=")
+        .await
+        .lines()
+        .any(|l| l.contains("sleep 1234") && !l.starts_with('Z'))
+    {
+        tokio::task::yield_now().await;
+    }
+    sandbox.remove().await.unwrap();
+}
+
+async fn commands_have_an_outcome_and_a_limit(bench: Bench) {
+    let sandbox = bench.create("probes").await;
+    let runner = sandbox.runner();
+    let run = |script: &'static str, limit| runner.run(sh(script), Duration::from_millis(limit));
+    let (one, two) = tokio::join!(run("echo one; exit 1", 20_000), run("echo before; sleep 60", 300));
+    assert_eq!(one.unwrap(), Outcome::Exited { code: 1, output: "one\n".into() });
+    assert_eq!(two.unwrap(), Outcome::TimedOut { output: "before\n".into() });
+    let Outcome::Exited { output, .. } = run("head -c 20000 /dev/zero | tr '\\0' x", 20_000).await.unwrap()
+    else {
+        panic!("no outcome");
+    };
+    assert_eq!(output.len(), 10 << 10);
+    sandbox.remove().await.unwrap();
+}
+
+async fn another_agent_adopts_what_runs(bench: Bench) {
+    let sandbox = bench.create("kept").await;
+    sandbox.start("main", 4, sh("exec sleep 600"));
+    let before = last(&sandbox, ContainerState::running).await;
+    drop(sandbox);
+    let shim = shim("kept");
+    let (mut alive, dead) = bench.runtime.adopt("w1").await.unwrap();
+    assert!(dead.is_empty());
+    let sandbox = alive.pop().unwrap();
+    assert_eq!(*sandbox.spec(), spec("kept"));
+    assert_eq!(last(&sandbox, |_| true).await, before);
+    assert!(bench.runtime.adopt("w2").await.unwrap().0.is_empty(), "another worker's");
+    sandbox.remove().await.unwrap();
+    // In a lab the first process waits for it, when the agent that made it is gone.
+    waitpid(shim, None).unwrap();
+    let (alive, dead) = bench.runtime.adopt("w1").await.unwrap();
+    assert!(alive.is_empty() && dead.is_empty());
+}
+
+async fn a_killed_shim_takes_its_pod_along(bench: Bench) {
+    let sandbox = bench.create("doomed").await;
+    sandbox.start("main", 0, sh("exec sleep 4321"));
+    last(&sandbox, ContainerState::running).await;
+    kill(shim("doomed"), Signal::SIGKILL).unwrap();
+    sandbox.state().wait_for(|state| !state.alive).await.unwrap();
+    let refused = sandbox.runner().run(sh("true"), Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "sandbox doomed has ended");
+    sandbox.remove().await.unwrap();
+    assert!(!bench.folder.join("netns/doomed").exists());
+    // Found by one who comes later: the remains are cleared away, and told.
+    let sandbox = bench.create("doomed").await;
+    let shim = shim("doomed");
+    drop(sandbox);
+    kill(shim, Signal::SIGKILL).unwrap();
+    waitpid(shim, None).unwrap();
+    let (alive, dead) = bench.runtime.adopt("w1").await.unwrap();
+    assert!(alive.is_empty());
+    assert_eq!(dead, [spec("doomed")]);
+    assert!(!bench.folder.join("pods/doomed").exists());
+}
+
+async fn nothing_is_left(bench: Bench) {
+    let names: Vec<String> = (0..8).map(|i| format!("many-{i}")).collect();
+    let mut sandboxes = Vec::new();
+    for name in &names {
+        let sandbox = bench.create(name).await;
+        sandbox.start("main", 0, sh("sleep 77 & exec sleep 77"));
+        sandboxes.push(sandbox);
+    }
+    for sandbox in sandboxes {
+        last(&sandbox, ContainerState::running).await;
+        sandbox.remove().await.unwrap();
+    }
+    for folder in ["pods", "netns", "etc"] {
+        assert_eq!(fs::read_dir(bench.folder.join(folder)).unwrap().count(), 0, "{folder}");
+    }
+    assert!(children().is_empty());
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains("many-"), "{mounts}");
+}
+
+fn children() -> Vec<i32> {
+    let own = std::process::id().to_string();
+    let output =
+        std::process::Command::new("ps").args(["--ppid", &own, "-o", "pid=,comm="]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let others = text.lines().filter(|line| !line.ends_with(" ps"));
+    others.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+}
+
+fn shim(sandbox: &str) -> Pid {
+    let pid = children().into_iter().find(|pid| args_of(*pid).contains(sandbox)).unwrap();
+    Pid::from_raw(pid)
+}
+
+fn args_of(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}

@@ -1,0 +1,370 @@
+//! One pod's worker: makes its sandbox, starts its containers again and again, tells its status, ends it.
+//!
+//! ```text
+//! object, runs, probes ──► step: sandbox → network → plan::next → start ──► status ──► wait for a change
+//!                            │
+//!                            └─ deleted, or another pod has the name: end
+//! ```
+//!
+//! Source: kubernetes `pkg/kubelet/pod_workers.go`, `pkg/kubelet/kuberuntime/kuberuntime_manager.go`
+//! (`SyncPod`).
+
+mod containers;
+mod end;
+mod probes;
+mod sandbox;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::types::api::core::v1::{Container, ObjectReference, Pod, PodSpec};
+use api::types::jiff::Timestamp;
+use cri::{ContainerState, Sandbox, State};
+use runtime::Backoff;
+use store::events::{NORMAL, WARNING, reference};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::plan::{self, Notes, Runs};
+use crate::pods::Shared;
+use crate::status::View;
+
+use probes::Probers;
+use writer::Writer;
+
+/// What a worker is told: the pod as it is, none if it is gone.
+pub(crate) type Pods = watch::Receiver<Option<Arc<Pod>>>;
+
+/// A sandbox that could not be made is tried again after so long, …
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+/// … and at least that often.
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+/// The grace of a pod whose object was taken away by force.
+const FORCED: i64 = 2;
+
+/// The worker of a pod's name.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    pods: Pods,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, pods: Pods) -> Self {
+        Self { shared, pods }
+    }
+
+    /// Runs until nothing is left of any pod of the name.
+    pub(crate) async fn run(mut self, adopted: Option<Sandbox>) {
+        let mut adopted = adopted.map(Arc::new);
+        loop {
+            let pod = self.pods.borrow_and_update().clone();
+            let stays = |sandbox: &Arc<Sandbox>| {
+                pod.as_ref().is_some_and(|pod| pod.metadata.uid.as_deref() == Some(&sandbox.spec().uid))
+            };
+            if let Some(old) = adopted.take_if(|sandbox| !stays(sandbox)) {
+                Life::orphan(self.shared.clone(), old).end(&mut self.pods).await;
+                continue;
+            }
+            let Some(pod) = pod else { return };
+            Life::new(self.shared.clone(), pod, adopted.take()).live(&mut self.pods).await;
+        }
+    }
+}
+
+/// One pod, from its first sight to its end.
+struct Life {
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    sandbox: Option<Arc<Sandbox>>,
+    state: Option<watch::Receiver<State>>,
+    /// The pod's addresses, when its network stands.
+    ips: Option<Vec<String>>,
+    /// Whether a network may have to be given back.
+    attached: bool,
+    /// How many sandboxes there were.
+    sandboxes: u32,
+    runs: Runs,
+    notes: BTreeMap<String, Notes>,
+    /// Why there is no sandbox, and when to try again: microseconds since 1970.
+    trouble: Option<(String, i64)>,
+    retry: Backoff,
+    finished: Option<bool>,
+    /// The pod was ended by the kubelet, with reason and message.
+    ended: Option<(String, String)>,
+    probers: Probers,
+    /// Runs of containers that a probe has ended.
+    killed: BTreeSet<(String, u32)>,
+    /// Containers that are being killed.
+    kills: JoinSet<()>,
+    writer: Writer,
+}
+
+impl Life {
+    fn new(shared: Arc<Shared>, pod: Arc<Pod>, sandbox: Option<Arc<Sandbox>>) -> Self {
+        let mut life = Self {
+            writer: Writer::new(shared.store.clone()),
+            shared,
+            state: sandbox.as_ref().map(|sandbox| sandbox.state()),
+            ips: None,
+            attached: sandbox.is_some(),
+            sandboxes: sandbox.as_ref().map_or(0, |sandbox| sandbox.spec().attempt + 1),
+            sandbox,
+            runs: Runs::new(),
+            notes: BTreeMap::new(),
+            trouble: None,
+            retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+            finished: phase(&pod).filter(|phase| is_over(phase)).map(|phase| phase == "Succeeded"),
+            ended: None,
+            probers: Probers::new(),
+            killed: BTreeSet::new(),
+            kills: JoinSet::new(),
+            pod,
+        };
+        life.recall();
+        life
+    }
+
+    /// What is left of a pod that is no more.
+    fn orphan(shared: Arc<Shared>, sandbox: Arc<Sandbox>) -> Self {
+        let spec = sandbox.spec();
+        let mut pod = Pod::default();
+        pod.metadata.namespace = Some(spec.namespace.clone());
+        pod.metadata.name = Some(spec.pod.clone());
+        pod.metadata.uid = Some(spec.uid.clone());
+        Self::new(shared, Arc::new(pod), Some(sandbox))
+    }
+
+    /// Takes up what an agent before this one has left.
+    fn recall(&mut self) {
+        if let Some(sandbox) = &self.sandbox {
+            self.ips = if sandbox.spec().host_network {
+                Some(vec![self.shared.options.address.to_string()])
+            } else {
+                crate::network::attached(&self.shared, sandbox.spec())
+            };
+        }
+        let told = self.pod.status.clone().unwrap_or_default();
+        let statuses = told.container_statuses.iter().chain(&told.init_container_statuses).flatten();
+        let told: BTreeMap<_, _> = statuses.map(|status| (status.name.as_str(), status)).collect();
+        let spec = self.spec();
+        for container in all(&spec) {
+            let before = told.get(container.name.as_str());
+            let ran = before.is_some_and(|status| status.container_id.is_some());
+            let restarts = before.map_or(0, |status| u32::try_from(status.restart_count).unwrap_or(0));
+            let notes = Notes {
+                next_attempt: if ran { restarts + 1 } else { restarts },
+                started: container.startup_probe.is_none(),
+                ready: container.readiness_probe.is_none(),
+                ..Notes::default()
+            };
+            self.notes.insert(container.name.clone(), notes);
+        }
+        self.look();
+    }
+
+    fn spec(&self) -> PodSpec {
+        self.pod.spec.clone().unwrap_or_default()
+    }
+
+    /// Takes over what the sandbox tells.
+    fn look(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        let state = state.borrow_and_update();
+        for (name, runs) in &state.containers {
+            self.runs.insert(name.clone(), runs.clone());
+            if let (Some(notes), Some(last)) = (self.notes.get_mut(name), runs.last())
+                && plan::ran_long(last, now())
+            {
+                notes.calm_since = last.attempt + 1;
+            }
+        }
+    }
+
+    fn alive(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.borrow().alive)
+    }
+
+    /// Goes on until the object is gone, or another pod has its name.
+    async fn live(mut self, pods: &mut Pods) {
+        loop {
+            let latest = pods.borrow_and_update().clone();
+            match latest {
+                Some(latest) if latest.metadata.uid == self.pod.metadata.uid => self.pod = latest,
+                _ => return self.end(pods).await,
+            }
+            if self.pod.metadata.deletion_timestamp.is_some() {
+                return self.end(pods).await;
+            }
+            let wake = self.step(pods).await;
+            self.publish();
+            self.wait(pods, wake).await;
+        }
+    }
+
+    /// Does what is due; gives when to look again.
+    async fn step(&mut self, pods: &Pods) -> Option<i64> {
+        self.look();
+        if self.is_over() {
+            self.let_go().await;
+            return None;
+        }
+        if let Some(deadline) = self.deadline()
+            && deadline <= now()
+        {
+            self.overdue(pods).await;
+            return None;
+        }
+        if let Some(wake) = self.stand(pods).await {
+            return Some(wake).or(self.deadline());
+        }
+        if self.ips.is_none() {
+            return self.deadline();
+        }
+        self.probe().await;
+        let next = plan::next(&self.spec(), &self.runs, &self.notes, now());
+        for (container, attempt) in &next.start {
+            self.start(container, *attempt).await;
+        }
+        self.look();
+        self.probe().await;
+        if next.start.is_empty() {
+            self.finished = next.finished;
+        }
+        if self.finished.is_some() {
+            return Some(now());
+        }
+        // One that was started may have ended already, or be blocked: looked at once more.
+        if next.start.is_empty() { next.wake.into_iter().chain(self.deadline()).min() } else { Some(now()) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.finished.is_some() || self.ended.is_some()
+    }
+
+    /// When the pod's time is up: microseconds since 1970.
+    fn deadline(&self) -> Option<i64> {
+        let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
+        let began = self.pod.status.as_ref()?.start_time.as_ref()?;
+        Some(began.0.as_microsecond() + seconds * 1_000_000)
+    }
+
+    async fn overdue(&mut self, pods: &Pods) {
+        let message = "Pod was active on the node longer than the specified deadline";
+        self.tell(WARNING, "DeadlineExceeded", message);
+        self.ended = Some(("DeadlineExceeded".into(), message.into()));
+        self.stop(self.grace(), &mut pods.clone()).await;
+    }
+
+    /// Has the status written.
+    fn publish(&mut self) {
+        if self.pod.spec.is_none() || phase(&self.pod).is_some_and(|phase| is_over(&phase)) {
+            // An orphan; or a pod that is over, whose status is its last.
+            return;
+        }
+        let status = self.view().status();
+        self.writer.set(&self.pod, status);
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            pod: &self.pod,
+            node_ip: self.address(),
+            sandbox: self.ips.as_ref().and(self.sandbox.as_ref()).map(|sandbox| sandbox.spec().id.as_str()),
+            pod_ips: self.ips.as_deref().unwrap_or_default(),
+            runs: &self.runs,
+            notes: &self.notes,
+            trouble: self.trouble.as_ref().map(|(trouble, _)| trouble.as_str()),
+            finished: self.finished,
+            ended: self.ended.as_ref().map(|(reason, message)| (reason.as_str(), message.as_str())),
+            now: now(),
+        }
+    }
+
+    fn address(&self) -> &str {
+        &self.shared.address
+    }
+
+    /// Waits for news of the object or the sandbox, or for a time: microseconds since 1970.
+    async fn wait(&mut self, pods: &mut Pods, wake: Option<i64>) {
+        let until = async {
+            match wake {
+                Some(at) => {
+                    tokio::time::sleep(Duration::from_micros(u64::try_from(at - now()).unwrap_or(0))).await
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let over = self.is_over();
+        let probes = probes::news(&mut self.probers);
+        let news = async {
+            match &mut self.state {
+                // One that is over is let go by us.
+                Some(state) if !over => drop(state.changed().await),
+                _ => std::future::pending().await,
+            }
+        };
+        let mut network = self.shared.options.lease.clone();
+        let waits = self.sandbox.is_none();
+        let network =
+            async { if waits { drop(network.changed().await) } else { std::future::pending().await } };
+        tokio::select! {
+            // Ends with the kubelet.
+            _ = pods.changed() => {}
+            () = news => {}
+            () = probes => {}
+            () = network => {}
+            () = until => {}
+        }
+    }
+
+    fn tell(&self, kind: &str, reason: &str, message: &str) {
+        self.shared.recorder.event(&reference(&*self.pod), kind, reason, message);
+    }
+
+    /// As [`Self::tell`], of one of the containers.
+    fn tell_of(&self, container: &str, kind: &str, reason: &str, message: &str) {
+        let object =
+            ObjectReference { field_path: Some(self.field_path(container)), ..reference(&*self.pod) };
+        self.shared.recorder.event(&object, kind, reason, message);
+    }
+
+    fn field_path(&self, container: &str) -> String {
+        let spec = self.pod.spec.as_ref();
+        let init =
+            spec.is_some_and(|spec| spec.init_containers.iter().flatten().any(|init| init.name == container));
+        let list = if init { "initContainers" } else { "containers" };
+        format!("spec.{list}{{{container}}}")
+    }
+
+    /// How long its containers have to end by themselves, in seconds.
+    fn grace(&self) -> i64 {
+        let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+        self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30)
+    }
+
+    fn running(&self) -> Vec<&ContainerState> {
+        let runs = self.runs.values().filter_map(|runs| runs.last());
+        runs.filter(|run| run.running()).collect()
+    }
+}
+
+/// All containers of a pod, in the order of their start.
+fn all(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+fn phase(pod: &Pod) -> Option<String> {
+    pod.status.as_ref()?.phase.clone()
+}
+
+fn is_over(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}
+
+/// Microseconds since 1970.
+fn now() -> i64 {
+    Timestamp::now().as_microsecond()
+}

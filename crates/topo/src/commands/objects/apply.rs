@@ -1,0 +1,91 @@
+//! `topo apply` and `topo create`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use kubectl::apply::{self, Applied, DryRun};
+use kubectl::document::Document;
+use kubectl::format;
+use lab::LabName;
+use serde_json::Value;
+use store::Store;
+
+use super::{Report, documents, show, with_store};
+use crate::cli::objects::{ApplyArgs, CreateArgs, Form};
+use crate::output::{line, note};
+
+pub(crate) fn run(lab: &LabName, args: &ApplyArgs) -> Result<ExitCode> {
+    each(lab, args, "apply", async |store, document, dry_run| apply::apply(store, document, dry_run).await)
+}
+
+pub(crate) fn create(lab: &LabName, args: &CreateArgs) -> Result<ExitCode> {
+    each(lab, &args.apply, "create", async |store, document, dry_run| {
+        apply::create(store, document, args.save_config, dry_run).await
+    })
+}
+
+/// Does it to every document; a bad one does not keep the others back.
+fn each(
+    lab: &LabName,
+    args: &ApplyArgs,
+    verb: &'static str,
+    act: impl AsyncFn(&Store, &Document, DryRun) -> kubectl::Result<Applied>,
+) -> Result<ExitCode> {
+    let mut report = Report::new(verb);
+    if args.files.files.is_empty() {
+        report.failed(&"must specify -f FILE: a file, a folder, or - for standard input");
+        return Ok(report.code());
+    }
+    if let Some(Form::Wide | Form::Columns(_)) = args.output {
+        report.failed(&"tables are for `topo get`; here json, yaml, name or jsonpath=…");
+        return Ok(report.code());
+    }
+    let documents = documents(&args.files, &mut report);
+    if documents.is_empty() {
+        if report.worst == 0 {
+            report.failed(&format_args!("no objects passed to {verb}"));
+        }
+        return Ok(report.code());
+    }
+    with_store(lab, args.place.cluster.as_deref(), async |store| {
+        let dry_run = args.dry_run.into();
+        let mut objects = Vec::new();
+        let insisted = args.place.namespace.is_some();
+        for mut document in documents {
+            let place = document.place.to_string();
+            let done = match apply::settle(&mut document, args.place.namespace(), insisted) {
+                Ok(()) => act(&store, &document, dry_run).await,
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(applied) => told(&applied, args.output.as_ref(), dry_run, &mut objects),
+                Err(error) => report.error_at(&place, &error),
+            }
+        }
+        print(objects, args.output.as_ref());
+        Ok(report.code())
+    })
+}
+
+/// Prints what has been done at once; objects are kept for later.
+fn told(applied: &Applied, form: Option<&Form>, dry_run: DryRun, objects: &mut Vec<Value>) {
+    if let Some(warning) = &applied.warning {
+        note(format_args!("Warning: {warning}"));
+    }
+    match form {
+        None | Some(Form::Wide | Form::Columns(_)) => line(applied.text(dry_run)),
+        Some(Form::Name) => line(format::reference_of(applied.info, &applied.object)),
+        Some(Form::Json | Form::Yaml | Form::JsonPath(_)) => objects.push(applied.object.clone()),
+    }
+}
+
+fn print(mut objects: Vec<Value>, form: Option<&Form>) {
+    let all = match objects.len() {
+        0 => return,
+        1 => objects.remove(0),
+        _ => format::list(objects),
+    };
+    if let Some(form) = form {
+        show(form, &all);
+    }
+}
