@@ -8,15 +8,12 @@ mod plan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::admit::{self, Stamp};
 use api::types::api::core::v1::{Node, Pod, Service};
 use api::types::api::discovery::v1::EndpointSlice;
 use runtime::Queue;
-use store::{ObjectName, new_uid};
+use store::ObjectName;
 use tokio::task::JoinSet;
 
-use crate::claim::ignore_missing;
-use crate::clock::{Clock, whole};
 use crate::cluster::Cluster;
 use crate::driver::{Controller, Plan};
 use crate::error::Result;
@@ -35,7 +32,6 @@ pub(crate) struct EndpointSlices {
     pods: View<Pod>,
     nodes: View<Node>,
     slices: View<EndpointSlice>,
-    clock: Clock,
 }
 
 /// What there is to do for a service.
@@ -95,7 +91,6 @@ impl EndpointSlices {
             pods: View::new(&cluster.pods, by_label),
             nodes: View::new(&cluster.nodes, |_| vec![]),
             slices: View::new(&cluster.endpoint_slices, by_service),
-            clock: cluster.clock.clone(),
         }
     }
 
@@ -180,33 +175,28 @@ impl Controller for EndpointSlices {
     }
 
     fn apply(&self, work: Work, writer: Writer) -> impl Future<Output = Result<()>> + Send + 'static {
-        let clock = self.clock.clone();
-        async move { apply(work.0, &writer, &clock).await }
+        async move { apply(work.0, &writer).await }
     }
 }
 
 /// First what is new, then what has changed, then what goes, so that no endpoint is missing meanwhile.
-async fn apply(plan: SlicePlan, writer: &Writer, clock: &Clock) -> Result<()> {
+async fn apply(plan: SlicePlan, writer: &Writer) -> Result<()> {
     let mut tasks = JoinSet::new();
     for slice in plan.create {
-        let (writer, now) = (writer.clone(), whole(clock.now()));
-        tasks.spawn(async move {
-            let document = serde_json::to_value(&slice).unwrap_or_default();
-            let mut slice: EndpointSlice = admit::create(&document, &Stamp { uid: new_uid(), now })?;
-            Ok(writer.create(&mut slice).await?)
-        });
+        let writer = writer.clone();
+        tasks.spawn(async move { writer.create(&slice).await.map(|_| ()) });
     }
     all(tasks).await?;
     let mut tasks = JoinSet::new();
     for mut slice in plan.update {
         let writer = writer.clone();
-        tasks.spawn(async move { Ok(writer.update(&mut slice).await?) });
+        tasks.spawn(async move { writer.update(&mut slice).await });
     }
     all(tasks).await?;
     let mut tasks = JoinSet::new();
     for slice in plan.delete {
         let writer = writer.clone();
-        tasks.spawn(async move { Ok(ignore_missing(writer.delete(slice.as_ref()).await)?) });
+        tasks.spawn(async move { writer.delete(slice.as_ref()).await });
     }
     all(tasks).await
 }

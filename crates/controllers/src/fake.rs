@@ -52,7 +52,7 @@ impl World {
     }
 
     pub(crate) fn start<C: Controller>(&mut self, controller: C) {
-        self.tasks.spawn(drive(controller, self.store.clone(), self.cluster.clock.clone()));
+        self.tasks.spawn(drive(controller, self.store.clone()));
     }
 
     /// Pods are put on nodes `n0`, `n1`, `n2` in turn, become ready, and go when they are deleted. One with

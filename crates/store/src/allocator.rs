@@ -325,8 +325,7 @@ fn lower_part(size: u32, step: u32, most: u32) -> u32 {
 }
 
 fn chance() -> u64 {
-    // Without chance those who allocate at the same time meet more often; nothing else is wrong with it.
-    getrandom::u64().unwrap_or_default()
+    uuid::Uuid::new_v4().as_u64_pair().0
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ pub async fn delete_now<K: Object>(store: &Store, object: &K) -> Result<()> {
 /// A new UUID, and now.
 #[must_use]
 pub fn stamp() -> Stamp {
-    Stamp { uid: uuid::Uuid::new_v4().to_string(), now: time::now() }
+    Stamp { uid: crate::new_uid(), now: time::now() }
 }
 
 /// Writes an object, or takes it away if it was only waiting for its finalizers (`ShouldDeleteDuringUpdate`).
