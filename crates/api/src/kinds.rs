@@ -200,6 +200,8 @@ kinds! {
         "networkpolicies" => api::networking::v1::NetworkPolicy;
     IP_ADDRESSES: "networking.k8s.io" "v1" "IPAddress" "ipaddresses" ["ip"] false "ipaddresses"
         => api::networking::v1::IPAddress;
+    SERVICE_CIDRS: "networking.k8s.io" "v1" "ServiceCIDR" "servicecidrs" [] false "servicecidrs"
+        => api::networking::v1::ServiceCIDR;
     PRIORITY_CLASSES: "scheduling.k8s.io" "v1" "PriorityClass" "priorityclasses" ["pc"] false
         "priorityclasses" => api::scheduling::v1::PriorityClass;
 
@@ -278,6 +280,7 @@ mod tests {
         agrees::<networking::IngressClass>();
         agrees::<networking::IPAddress>();
         agrees::<networking::NetworkPolicy>();
+        agrees::<networking::ServiceCIDR>();
         agrees::<api::scheduling::v1::PriorityClass>();
         agrees::<crate::virtual_ip::VirtualIP>();
     }

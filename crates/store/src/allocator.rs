@@ -22,14 +22,21 @@ use std::ops::RangeInclusive;
 
 use api::field::{Errors, Path};
 use api::types::api::core::v1::{Service, ServiceSpec};
-use api::{Invalid, Kind};
+use api::types::api::networking::v1::{ServiceCIDR, ServiceCIDRSpec};
+use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use api::{Invalid, Kind, time};
 use ipnetwork::Ipv4Network;
-use serde_json::json;
 
 use crate::error::Error;
 use crate::typed::Store;
+use crate::uid::new_uid;
 
 pub use addresses::{GRACE, MANAGED_BY, Owner, owner_of};
+
+/// The name of the `ServiceCIDR` with the cluster's service network.
+const CIDR: &str = "kubernetes";
+/// `kube-apiserver --service-node-port-range`.
+const DEFAULT_PORTS: RangeInclusive<u16> = 30000..=32767;
 
 /// Gives addresses and ports to services.
 #[derive(Debug, Clone)]
@@ -76,6 +83,45 @@ impl Allocator {
     #[must_use]
     pub fn new(store: &Store, network: Ipv4Network, node_ports: RangeInclusive<u16>) -> Self {
         Self { store: store.clone(), network, node_ports }
+    }
+
+    /// That of a cluster whose control plane has [published](Self::publish) its ranges.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn of_cluster(store: &Store) -> Result<Option<Self>, Error> {
+        let found: Option<ServiceCIDR> = store.get("", CIDR).await?;
+        let cidrs = found.and_then(|found| found.spec?.cidrs).unwrap_or_default();
+        let Some(network) = cidrs.iter().find_map(|cidr| cidr.parse().ok()) else { return Ok(None) };
+        let node_ports = ports::range(store).await?.unwrap_or(DEFAULT_PORTS);
+        Ok(Some(Self::new(store, network, node_ports)))
+    }
+
+    /// Writes the ranges where all who store services find them: the network as the `ServiceCIDR` named
+    /// `kubernetes`, the ports with what is taken of them.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn publish(&self) -> Result<(), Error> {
+        let spec = ServiceCIDRSpec { cidrs: Some(vec![self.network.to_string()]) };
+        let mut object = ServiceCIDR {
+            metadata: ObjectMeta {
+                name: Some(CIDR.into()),
+                uid: Some(new_uid()),
+                creation_timestamp: Some(time::now()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(spec.clone()),
+            status: None,
+        };
+        match self.store.create(&mut object).await {
+            Err(Error::Exists { .. }) => {
+                let set = |object: &mut ServiceCIDR| object.spec = Some(spec.clone());
+                self.store.modify("", CIDR, set).await?;
+            }
+            result => result?,
+        }
+        self.publish_ports().await
     }
 
     /// The service network.

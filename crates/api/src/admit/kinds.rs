@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{IPAddress, Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::api::networking::v1::{IPAddress, Ingress, IngressClass, NetworkPolicy, ServiceCIDR};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde::Serialize;
 use serde_json::Value;
@@ -176,6 +176,7 @@ rules! {
     Lease: spec {}
     PriorityClass: {}
     IPAddress: spec {}
+    ServiceCIDR: spec status {}
     ControllerRevision: {}
     ServiceAccount: {}
     Event: {}

@@ -4,6 +4,7 @@
 //! with the bits as a number, the highest byte first.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use api::KindInfo;
 use base64::Engine as _;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Allocator, chance, dynamic, lower_part};
 use crate::error::{Error, Result};
+use crate::typed::Store;
 
 /// Not a kind that users see.
 static RANGES: KindInfo = KindInfo {
@@ -26,7 +28,33 @@ static RANGES: KindInfo = KindInfo {
 
 const NAME: &str = "servicenodeports";
 
+/// The range of the bitmap that is there.
+pub(super) async fn range(store: &Store) -> Result<Option<RangeInclusive<u16>>> {
+    let found = store.get_raw(&RANGES, "", NAME).await?;
+    Ok(found.as_ref().and_then(range_of))
+}
+
+fn range_of(object: &Value) -> Option<RangeInclusive<u16>> {
+    let (first, last) = object.get("range")?.as_str()?.split_once('-')?;
+    Some(first.parse().ok()?..=last.parse().ok()?)
+}
+
 impl Allocator {
+    /// Writes the range, if another one stands there; ports outside of it are no longer noted.
+    pub(super) async fn publish_ports(&self) -> Result<()> {
+        loop {
+            let found = self.store.get_raw(&RANGES, "", NAME).await?;
+            if found.as_ref().and_then(range_of).as_ref() == Some(&self.node_ports) {
+                return Ok(());
+            }
+            let taken = found.as_ref().map(|found| self.read(found)).unwrap_or_default();
+            match self.write(found, &taken).await {
+                Err(Error::Conflict { .. } | Error::Exists { .. } | Error::NotFound { .. }) => {}
+                result => return result,
+            }
+        }
+    }
+
     /// The ports that are taken.
     ///
     /// # Errors
@@ -104,14 +132,7 @@ impl Allocator {
             if result.is_err() || after == before {
                 return Ok(result);
             }
-            let mut object = self.show(&after);
-            let written = match found {
-                Some(found) => {
-                    object["metadata"] = found["metadata"].clone();
-                    self.store.update_raw(&RANGES, &mut object).await
-                }
-                None => self.store.create_raw(&RANGES, &mut object).await,
-            };
+            let written = self.write(found, &after).await;
             match written {
                 Ok(()) => return Ok(result),
                 // Another was faster.
@@ -121,15 +142,26 @@ impl Allocator {
         }
     }
 
+    async fn write(&self, found: Option<Value>, taken: &BTreeSet<u16>) -> Result<()> {
+        let mut object = self.show(taken);
+        match found {
+            Some(found) => {
+                object["metadata"] = found["metadata"].clone();
+                self.store.update_raw(&RANGES, &mut object).await
+            }
+            None => self.store.create_raw(&RANGES, &mut object).await,
+        }
+    }
+
     /// One of another range, from before it was changed, counts from its own first port.
     fn read(&self, object: &Value) -> BTreeSet<u16> {
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
-        let first = text("range").split_once('-').and_then(|(first, _)| first.parse().ok());
-        let first: u16 = first.unwrap_or(*self.node_ports.start());
+        let first = range_of(object).map_or(*self.node_ports.start(), |range| *range.start());
         let bytes = STANDARD.decode(text("data")).unwrap_or_default();
         let bits = bytes.iter().rev().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
         let ports = bits.enumerate().filter(|(_, set)| *set);
-        ports.filter_map(|(at, _)| first.checked_add(u16::try_from(at).ok()?)).collect()
+        let ports = ports.filter_map(|(at, _)| first.checked_add(u16::try_from(at).ok()?));
+        ports.filter(|port| self.node_ports.contains(port)).collect()
     }
 
     fn show(&self, taken: &BTreeSet<u16>) -> Value {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use api::admit::{self, Stamp};
 use api::types::api::networking::v1::IPAddress;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -22,7 +22,7 @@ fn service(name: &str, spec: Value) -> Service {
     for (key, value) in spec.as_object().unwrap() {
         document["spec"][key] = value.clone();
     }
-    let stamp = Stamp { uid: crate::new_uid(), now: api::time::now() };
+    let stamp = Stamp { uid: new_uid(), now: time::now() };
     admit::create(&document, &stamp).unwrap()
 }
 
@@ -193,6 +193,33 @@ async fn a_small_network_is_used_up_and_then_full() {
     assert!(allocator.taken_ports().await.unwrap().is_empty());
     let _ = allocator.allocate(&mut two, None).await.unwrap();
     assert_eq!(allocator.taken_ports().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn ranges_are_found_where_the_control_plane_has_put_them() {
+    let store = Store::memory();
+    assert!(Allocator::of_cluster(&store).await.unwrap().is_none());
+    let said = |found: Option<Allocator>| found.map(|one| (one.network().to_string(), one.node_ports()));
+    for (network, ports) in [("100.64.0.0/16", 30000..=32767), ("10.96.0.0/12", 31000..=31999)] {
+        let allocator = Allocator::new(&store, network.parse().unwrap(), ports.clone());
+        allocator.publish().await.unwrap();
+        let revision = store.list_as_of::<Service>(None).await.unwrap().revision;
+        allocator.publish().await.unwrap();
+        assert_eq!(store.list_as_of::<Service>(None).await.unwrap().revision, revision, "nothing differs");
+        let found = Allocator::of_cluster(&store).await.unwrap();
+        assert_eq!(said(found), Some((network.to_owned(), ports)));
+    }
+}
+
+#[tokio::test]
+async fn ports_stay_taken_when_the_range_moves() {
+    let store = Store::memory();
+    let np = |port: u16| json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
+    store_it(&allocator(&store), service("a", np(30500))).await.unwrap();
+    store_it(&allocator(&store), service("b", np(32000))).await.unwrap();
+    let other = Allocator::new(&store, "100.64.0.0/16".parse().unwrap(), 31000..=33000);
+    other.publish().await.unwrap();
+    assert_eq!(other.taken_ports().await.unwrap(), [32000].into(), "30500 is out of range now");
 }
 
 #[test]
