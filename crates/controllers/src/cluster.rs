@@ -1,7 +1,8 @@
 //! What all controllers of a cluster share: the store, a reflector of each kind, and the clock.
 
 use api::types::api::apps::v1::ReplicaSet;
-use api::types::api::core::v1::Pod;
+use api::types::api::core::v1::{Node, Pod, Service};
+use api::types::api::discovery::v1::EndpointSlice;
 use store::events::Recorder;
 use store::{Object, Reflector, Store};
 
@@ -12,7 +13,10 @@ use crate::clock::Clock;
 pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    pub(crate) nodes: Reflector<Node>,
     pub(crate) pods: Reflector<Pod>,
+    pub(crate) services: Reflector<Service>,
+    pub(crate) endpoint_slices: Reflector<EndpointSlice>,
     pub(crate) replica_sets: Reflector<ReplicaSet>,
 }
 
@@ -21,7 +25,15 @@ impl Cluster {
         fn start<K: Object + PartialEq + Send + Sync + 'static>(store: &Store) -> Reflector<K> {
             Reflector::start(store, None)
         }
-        Self { store: store.clone(), clock, pods: start(store), replica_sets: start(store) }
+        Self {
+            store: store.clone(),
+            clock,
+            nodes: start(store),
+            pods: start(store),
+            services: start(store),
+            endpoint_slices: start(store),
+            replica_sets: start(store),
+        }
     }
 
     /// Tells events as this component.

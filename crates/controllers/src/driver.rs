@@ -21,7 +21,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::clock::Clock;
 use crate::error::Result;
 use crate::view::Source;
 use crate::writer::{Writer, Written};
@@ -68,7 +67,7 @@ impl<W> Plan<W> {
 }
 
 /// Runs a controller until dropped.
-pub(crate) async fn drive<C: Controller>(controller: C, store: Store, clock: Clock) {
+pub(crate) async fn drive<C: Controller>(controller: C, store: Store) {
     let synced: Vec<_> = controller.sources().iter().map(|source| source.synced()).collect();
     for synced in synced {
         synced.await;
@@ -77,7 +76,6 @@ pub(crate) async fn drive<C: Controller>(controller: C, store: Store, clock: Clo
     let driver = Driver {
         controller,
         store,
-        clock,
         wakes,
         queue: Queue::default(),
         tasks: JoinSet::new(),
@@ -90,7 +88,6 @@ pub(crate) async fn drive<C: Controller>(controller: C, store: Store, clock: Clo
 struct Driver<C: Controller> {
     controller: C,
     store: Store,
-    clock: Clock,
     wakes: Vec<watch::Receiver<()>>,
     queue: Queue<C::Key>,
     tasks: JoinSet<(C::Key, Written, Result<()>)>,
@@ -155,7 +152,7 @@ impl<C: Controller> Driver<C> {
                 self.queue.done(&key);
                 continue;
             };
-            let writer = Writer::new(&self.store, &self.clock);
+            let writer = Writer::new(&self.store);
             let apply = self.controller.apply(work, writer.clone());
             self.tasks.spawn(async move {
                 let result = apply.await;
@@ -182,8 +179,12 @@ impl<C: Controller> Driver<C> {
             Ok(()) => self.queue.done(&key),
             Err(error) => {
                 let delay = self.queue.failed(&key, Instant::now().into_std());
-                let (controller, error) = (C::NAME, chain(&error));
-                tracing::warn!(controller, %key, error, ?delay, "will be tried again");
+                let (controller, told) = (C::NAME, chain(&error));
+                if error.is_conflict() {
+                    tracing::debug!(controller, %key, error = told, "someone else was faster");
+                } else {
+                    tracing::warn!(controller, %key, error = told, ?delay, "will be tried again");
+                }
             }
         }
     }

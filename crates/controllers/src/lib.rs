@@ -3,6 +3,7 @@ mod claim;
 pub mod clock;
 mod cluster;
 mod driver;
+mod endpoint_slice;
 mod error;
 #[cfg(test)]
 mod fake;

@@ -93,6 +93,11 @@ impl<K> View<K> {
         self.index.get(key).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// How many they are.
+    pub(crate) fn count(&self, key: &str) -> usize {
+        self.index.get(key).map_or(0, BTreeMap::len)
+    }
+
     /// Those of a namespace.
     pub(crate) fn of_namespace<'a>(
         &'a self,

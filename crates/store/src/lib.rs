@@ -5,6 +5,7 @@
 //!   table of kinds;
 //! - [`Watch`]: what changes from a revision on;
 //! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd;
+//! - [`allocator`]: addresses and ports of services;
 //! - [`events`]: what a component tells of an object; [`leader`]: one of several does the work; [`new_uid`].
 //! - [`registry`]: creating, changing and deleting as the API server does it.
 //!
@@ -17,6 +18,7 @@
 //! Reflector: list, watch, and on any trouble list again and compare
 //! ```
 
+pub mod allocator;
 mod backend;
 mod encoding;
 mod entry;

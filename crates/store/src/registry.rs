@@ -18,6 +18,7 @@
 mod delete;
 mod error;
 mod namespace;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -57,7 +58,12 @@ pub async fn create_raw(store: &Store, info: &'static KindInfo, document: &Value
         if tries == 0 {
             namespace::must_take(store, info, &object).await?;
         }
-        match store.create_raw(info, &mut object).await {
+        let taken = services::take(store, info, &mut object, None).await?;
+        let result = store.create_raw(info, &mut object).await;
+        if result.is_err() {
+            services::give_back(taken).await;
+        }
+        match result {
             Err(StoreError::Exists { .. }) if named_by_chance(document) && tries < NAMES => tries += 1,
             result => return result.map(|()| object).map_err(Error::from),
         }
@@ -148,7 +154,12 @@ pub async fn patch_read(
         if same(&new, &old) {
             return Ok(Patched { new: old.clone(), old });
         }
-        match replace_or_remove(store, info, &old, &mut new).await {
+        let taken = services::take(store, info, &mut new, Some(&old)).await?;
+        let result = replace_or_remove(store, info, &old, &mut new).await;
+        if result.is_err() {
+            services::give_back(taken).await;
+        }
+        match result {
             // A document that insists on its version is refused above, the next time.
             Err(StoreError::Conflict { .. }) => {
                 let (namespace, name) = names(&old);
@@ -247,7 +258,7 @@ pub async fn delete_now<K: Object>(store: &Store, object: &K) -> Result<()> {
 /// A new UUID, and now.
 #[must_use]
 pub fn stamp() -> Stamp {
-    Stamp { uid: uuid::Uuid::new_v4().to_string(), now: time::now() }
+    Stamp { uid: crate::new_uid(), now: time::now() }
 }
 
 /// Writes an object, or takes it away if it was only waiting for its finalizers (`ShouldDeleteDuringUpdate`).
@@ -261,9 +272,13 @@ async fn replace_or_remove(
     if waiting && !delete::is_held(info, new) {
         let (namespace, name) = names(old);
         let expected = version(old).and_then(|version| version.parse().ok());
-        return store.delete_raw(info, namespace, name, expected).await.map(|_| ());
+        store.delete_raw(info, namespace, name, expected).await?;
+        services::release(store, info, old, None).await;
+        return Ok(());
     }
-    store.update_raw(info, new).await
+    store.update_raw(info, new).await?;
+    services::release(store, info, old, Some(new)).await;
+    Ok(())
 }
 
 fn named_by_chance(document: &Value) -> bool {
