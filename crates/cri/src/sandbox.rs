@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
-use crate::protocol::{ContainerState, Outcome, Process, Request};
+use crate::protocol::{ContainerState, Files, Outcome, Process, Request};
+use crate::root::{Layout, template};
+use crate::shim::VOLUMES;
 
 pub use enter::{Entry, enter};
 pub use files::{Listed, list, name_of};
@@ -42,6 +44,8 @@ pub struct Options {
     pub etc_netns: PathBuf,
     /// The containers' logs go below this folder.
     pub logs: PathBuf,
+    /// Folders of the machine that pods must not see.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// A sandbox as it should be.
@@ -66,8 +70,11 @@ pub struct SandboxSpec {
     pub hostname: String,
     /// Whether it stays in the worker's network namespace.
     pub host_network: bool,
-    /// Files that it sees in `/etc`, where there is one of that name: `hosts`, `resolv.conf`.
+    /// Files that it sees in `/etc`: `hosts`, `resolv.conf`.
     pub files: BTreeMap<String, String>,
+    /// Where its containers have volumes mounted, as `/data`. None can be mounted without one.
+    #[serde(default)]
+    pub mount_points: Vec<PathBuf>,
 }
 
 /// Makes sandboxes and finds them again.
@@ -79,6 +86,8 @@ struct Inner {
     options: Options,
     /// The mount namespace that those of the pods are copies of.
     mounts: OwnedFd,
+    /// How a pod's root is made in such a copy.
+    layout: Layout,
 }
 
 impl Runtime {
@@ -90,9 +99,9 @@ impl Runtime {
         for folder in [&options.folder, &options.logs, &options.netns, &options.etc_netns] {
             fs::create_dir_all(folder).map_err(|e| Error::file("make folder", folder, e))?;
         }
-        // A pod does not care for the others' namespaces, which are many.
-        let mounts = mount::lean_copy(&[&options.netns])?;
-        Ok(Self(Arc::new(Inner { options, mounts })))
+        // A pod does not care for the others' namespaces, which are many: their place is free.
+        let (mounts, layout) = template::make(&options.folder, &options.netns, &options.hidden)?;
+        Ok(Self(Arc::new(Inner { options, mounts, layout })))
     }
 
     /// Makes a sandbox: its namespaces, with the loopback on and the network namespace under its name.
@@ -217,7 +226,7 @@ fn start(
     spec: &SandboxSpec,
     places: &Places,
 ) -> Result<(i32, std::os::unix::net::UnixStream)> {
-    files::write(&places.folder, spec)?;
+    files::write(&places.folder, spec, &inner.layout)?;
     let logs = files::log_folder(&inner.options.logs, spec);
     fs::create_dir_all(&logs).map_err(|e| Error::file("make folder", &logs, e))?;
     let logs = File::open(&logs).map_err(|e| Error::file("open", &logs, e))?;
@@ -327,9 +336,16 @@ impl Sandbox {
         self.link.state()
     }
 
-    /// Starts a container; what becomes of it shows in the state.
-    pub fn start(&self, container: &str, attempt: u32, process: Process) {
-        self.link.send(Request::Start { container: container.into(), attempt, process });
+    /// Starts a container that sees these files; what becomes of it shows in the state.
+    pub fn start(&self, container: &str, attempt: u32, process: Process, files: Files) {
+        self.link.send(Request::Start { container: container.into(), attempt, process, files });
+    }
+
+    /// Where what is in a volume of that name is to be, if the sandbox has any mount points. Whatever is
+    /// written there shows in the containers that have it mounted.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.places.folder.join(VOLUMES).join(name)
     }
 
     /// Sends a signal to a container's first process; SIGKILL is for all of its processes.
@@ -337,10 +353,11 @@ impl Sandbox {
         self.link.send(Request::Signal { container: container.into(), signal: signal as i32 });
     }
 
-    /// A way to run commands in it, for those who do not hold the sandbox.
+    /// A way to run commands in it, for those who do not hold the sandbox; they see what the container
+    /// sees.
     #[must_use]
-    pub fn runner(&self) -> Runner {
-        Runner(self.link.requests())
+    pub fn runner(&self, container: &str) -> Runner {
+        Runner { requests: self.link.requests(), container: container.into() }
     }
 
     /// Writes a file that it sees in `/etc` anew.
@@ -388,7 +405,10 @@ impl Sandbox {
 
 /// Runs commands in a sandbox.
 #[derive(Debug, Clone)]
-pub struct Runner(link::Requests);
+pub struct Runner {
+    requests: link::Requests,
+    container: String,
+}
 
 impl Runner {
     /// Runs a command beside the containers; it is killed when the time is up.
@@ -396,7 +416,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Ended`] when the sandbox has ended meanwhile.
     pub async fn run(&self, process: Process, limit: Duration) -> Result<Outcome> {
-        self.0.run(process, limit).await
+        self.requests.run(&self.container, process, limit).await
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod child;
 mod client;
+mod mounts;
+mod root;
 mod setup;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{Backlog, listen};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use crate::protocol::{ContainerState, Event, Outcome, Phase, Process, Request};
+use crate::protocol::{ContainerState, Event, Files, Outcome, Phase, Process, Request};
 use child::Child;
 use client::Client;
+use mounts::View;
+
+pub(crate) use root::MOUNT_POINTS;
+pub(crate) use setup::{LAYOUT, VOLUMES};
 
 /// The descriptor of the socket that agents connect to.
 pub(crate) const LISTENER: i32 = 3;
@@ -139,15 +145,24 @@ impl Shim {
         }
         for (number, request) in heard {
             match request {
-                Request::Start { container, attempt, process } => self.start(container, attempt, &process),
-                Request::Run { id, process, limit_ms } => self.run(number, id, &process, limit_ms),
+                Request::Start { container, attempt, process, files } => {
+                    self.start(container, attempt, &process, &files);
+                }
+                Request::Run { id, container, process, limit_ms } => {
+                    let view = self.view(|child| child.container() == Some(&container));
+                    let deadline = Instant::now() + Duration::from_millis(limit_ms);
+                    self.run(number, id, Child::command(id, &process, deadline, view));
+                }
                 Request::Signal { container, signal } => self.signal(&container, signal),
-                Request::Enter => self.clients[number].hand_over(&self.env),
+                Request::Enter => {
+                    let view = self.view(|child| child.container().is_some());
+                    self.clients[number].hand_over(&self.env, view.as_ref());
+                }
             }
         }
     }
 
-    fn start(&mut self, container: String, attempt: u32, process: &Process) {
+    fn start(&mut self, container: String, attempt: u32, process: &Process, files: &Files) {
         let of_container = |child: &Child| child.container() == Some(&container);
         if self.children.iter().any(of_container) {
             // Asked twice, as by an agent that was restarted in between: it runs already.
@@ -158,7 +173,7 @@ impl Shim {
         }
         let started_at = now();
         let log = self.logs.join(&container).join(format!("{attempt}.log"));
-        let phase = match Child::container_of(&container, process, log) {
+        let phase = match Child::container_of(&container, process, files, log) {
             Ok(child) => {
                 let pid = child.pid();
                 self.children.push(child);
@@ -173,14 +188,18 @@ impl Shim {
         self.record(ContainerState { name: container, attempt, started_at, phase });
     }
 
-    fn run(&mut self, client: usize, id: u64, process: &Process, limit_ms: u64) {
-        let deadline = Instant::now() + Duration::from_millis(limit_ms);
-        match Child::command(id, process, deadline) {
+    fn run(&mut self, client: usize, id: u64, started: Result<Child, String>) {
+        match started {
             Ok(child) => self.children.push(child),
             Err(message) => {
                 self.clients[client].send(&Event::Ran { id, outcome: Outcome::NotStarted { message } });
             }
         }
+    }
+
+    /// What the first of these processes sees.
+    fn view(&self, which: impl Fn(&Child) -> bool) -> Option<View> {
+        self.children.iter().find(|child| which(child))?.view().cloned()
     }
 
     fn signal(&mut self, container: &str, signal: i32) {

@@ -5,11 +5,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cri::{ContainerState, Options, Outcome, Phase, Process, Runtime, Sandbox, SandboxSpec, State};
+use cri::{
+    ContainerState, Files, Mount, Options, Outcome, Phase, Process, Runtime, Sandbox, SandboxSpec, Source,
+    State,
+};
 use net::{NetNs, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -28,6 +32,9 @@ fn main() -> ExitCode {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount::make_private().unwrap();
     run("a_sandbox_is_a_world_of_its_own", a_sandbox_is_a_world_of_its_own);
+    run("what_a_pod_writes_reaches_nobody", what_a_pod_writes_reaches_nobody);
+    run("containers_see_their_volumes", containers_see_their_volumes);
+    run("what_cannot_be_mounted_says_why", what_cannot_be_mounted_says_why);
     run("containers_run_log_and_end", containers_run_log_and_end);
     run("what_cannot_run_says_why", what_cannot_run_says_why);
     run("signals_reach_a_container_and_sigkill_all_of_it", signals_reach_a_container_and_sigkill_all_of_it);
@@ -43,6 +50,7 @@ fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Bench) -> F) {
     let folder = tempfile::tempdir().unwrap();
     let within = Duration::from_secs(60);
     runtime.block_on(async { tokio::time::timeout(within, test(Bench::new(folder.path()))).await }).unwrap();
+    mount::detach(folder.path());
     println!("test {name} ... ok");
 }
 
@@ -53,11 +61,15 @@ struct Bench {
 
 impl Bench {
     fn new(folder: &Path) -> Self {
+        // As in a lab, whose sandboxes are not on the file system that the machine's files are on.
+        mount::fs("tmpfs", folder, nix::mount::MsFlags::empty(), "").unwrap();
+        fs::create_dir(folder.join("hidden")).unwrap();
         let runtime = Runtime::new(Options {
             folder: folder.join("pods"),
             netns: folder.join("netns"),
             etc_netns: folder.join("etc"),
             logs: folder.join("logs"),
+            hidden: vec![folder.join("hidden")],
         });
         Self { folder: folder.into(), runtime: runtime.unwrap() }
     }
@@ -85,6 +97,7 @@ fn spec(name: &str) -> SandboxSpec {
         hostname: format!("host-{name}"),
         host_network: false,
         files: BTreeMap::from([("hosts".into(), "127.0.0.1 localhost\n10.9.8.7 pod\n".into())]),
+        mount_points: Vec::new(),
     }
 }
 
@@ -110,7 +123,7 @@ async fn exited(sandbox: &Sandbox) -> (i32, Option<i32>) {
 }
 
 async fn output(sandbox: &Sandbox, script: &str) -> String {
-    match sandbox.runner().run(sh(script), Duration::from_secs(20)).await.unwrap() {
+    match sandbox.runner("main").run(sh(script), Duration::from_secs(20)).await.unwrap() {
         Outcome::Exited { code: 0, output } => output,
         other => panic!("{script}: {other:?}"),
     }
@@ -136,21 +149,140 @@ async fn a_sandbox_is_a_world_of_its_own(bench: Bench) {
     sandbox.remove().await.unwrap();
 }
 
+async fn what_a_pod_writes_reaches_nobody(bench: Bench) {
+    let one = bench.create("one").await;
+    let two = bench.create("two").await;
+    let name = format!("knetsim-{}", std::process::id());
+    let script = format!(
+        "for f in / /etc /usr/bin /var/lib /tmp /run /dev/shm; do echo x > $f/{name} || exit 1; done; rm /etc/passwd"
+    );
+    output(&one, &script).await;
+    let seen =
+        format!("ls -d /{name} /etc/{name} /usr/bin/{name} /var/lib/{name} /dev/shm/{name} /etc/passwd");
+    assert_eq!(output(&two, &format!("{seen} 2>&1 || true")).await.matches("No such file").count(), 5);
+    for folder in ["/", "/etc", "/usr/bin", "/var/lib", "/tmp", "/run", "/dev/shm"] {
+        assert!(!Path::new(folder).join(&name).exists(), "{folder}");
+    }
+    assert!(Path::new("/etc/passwd").exists());
+    // Nor can it change what is the kernel's.
+    for script in ["echo x > /dev/x", "rm /dev/null", "echo 0 > /sys/kernel/profiling", "ls /sys/kernel/no"] {
+        let outcome = one.runner("main").run(sh(script), Duration::from_secs(20)).await.unwrap();
+        assert!(matches!(outcome, Outcome::Exited { code, .. } if code != 0), "{script}: {outcome:?}");
+    }
+    output(&one, "echo x > /dev/null; head -c1 /dev/urandom > /dev/zero").await;
+    // What is the lab's is not there at all.
+    let hidden = bench.folder.join("pods");
+    let outcome = output(&one, &format!("ls -A {} /proc/1/root/run 2>&1 || true", hidden.display())).await;
+    assert!(outcome.contains("No such file") && outcome.ends_with("lock\n"), "{outcome}");
+    let mounts = output(&one, "cut -d' ' -f2 /proc/self/mounts").await;
+    assert!(!mounts.contains("former") && !mounts.contains("/pods/"), "{mounts}");
+    one.remove().await.unwrap();
+    two.remove().await.unwrap();
+}
+
+fn volume(name: &str, path: &str, target: &str, read_only: bool) -> Mount {
+    let source = Source::Volume { name: name.into(), path: path.into(), limit: None };
+    Mount { source, target: target.into(), read_only }
+}
+
+async fn with_volumes(bench: &Bench, name: &str) -> Sandbox {
+    let mount_points = vec![PathBuf::from("/data")];
+    let sandbox = bench.runtime.create(SandboxSpec { mount_points, ..spec(name) }).await.unwrap();
+    fs::create_dir_all(sandbox.volume("shared")).unwrap();
+    fs::create_dir_all(sandbox.volume("config")).unwrap();
+    fs::write(sandbox.volume("config").join("colour"), "red").unwrap();
+    sandbox
+}
+
+async fn containers_see_their_volumes(bench: Bench) {
+    let sandbox = with_volumes(&bench, "volumes").await;
+    let small = Source::Volume { name: "small".into(), path: String::new(), limit: Some(1 << 20) };
+    let host = Source::Host { path: "/usr/bin".into(), create: None };
+    let mounts = vec![
+        volume("config", "", "/etc/deep/config", true),
+        volume("config", "colour", "/etc/colour.conf", false),
+        volume("shared", "", "/data", false),
+        volume("shared", "part/of", "/data/again", false),
+        Mount { source: small, target: "/small".into(), read_only: false },
+        Mount { source: host, target: "/host".into(), read_only: true },
+    ];
+    let files = Files { mounts, read_only_root: true };
+    let script = "echo mine > /data/file; echo deep > /data/again/x; cat /etc/deep/config/colour /etc/colour.conf; echo; \
+                  for f in / /etc /tmp /run /etc/deep/config /host; do (echo x > $f/y) 2>/dev/null && echo wrote $f; done; \
+                  head -c 3000000 /dev/zero > /small/x 2>/dev/null || stat -c %s /small/x; \
+                  ls -A /run/.volumes; test -x /host/ls && exec sleep 100";
+    sandbox.start("main", 0, sh(script), files.clone());
+    let done = || bench.log("volumes", "main/0.log").len() >= 2;
+    last(&sandbox, ContainerState::running).await;
+    while !done() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.log("volumes", "main/0.log"), ["stdout F redred", "stdout F 1048576"]);
+    // Another container has the same volume elsewhere, and not the rest.
+    let files = Files { mounts: vec![volume("shared", "", "/elsewhere", false)], read_only_root: false };
+    let script = "cat /elsewhere/file /elsewhere/part/of/x; ls -d /small/x 2>/dev/null; exec sleep 100";
+    sandbox.start("other", 0, sh(script), files);
+    let done = || bench.log("volumes", "other/0.log").len() >= 2;
+    sandbox.state().wait_for(|state| state.last("other").is_some_and(ContainerState::running)).await.unwrap();
+    while !done() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.log("volumes", "other/0.log"), ["stdout F mine", "stdout F deep"]);
+    // A command sees what its container sees, and so does who enters.
+    assert_eq!(output(&sandbox, "cat /data/file").await, "mine\n");
+    let other =
+        sandbox.runner("other").run(sh("cat /elsewhere/file"), Duration::from_secs(20)).await.unwrap();
+    assert_eq!(other, Outcome::Exited { code: 0, output: "mine\n".into() });
+    let entry = cri::sandbox::enter(&bench.folder.join("pods/volumes")).unwrap();
+    let seen = mount::within(entry.namespaces[0].as_fd(), || {
+        fs::read_to_string("/data/file").map_err(|e| net::Error::file("read", "/data/file", e))
+    });
+    assert_eq!(seen.unwrap(), "mine\n");
+    // What changes, changes for the container, but not what it has of a part of it.
+    fs::write(sandbox.volume("config").join("new"), "green").unwrap();
+    assert_eq!(output(&sandbox, "cat /etc/deep/config/new").await, "green");
+    sandbox.remove().await.unwrap();
+}
+
+async fn what_cannot_be_mounted_says_why(bench: Bench) {
+    let sandbox = with_volumes(&bench, "refused").await;
+    let said = |attempt: u32, mount: Mount| {
+        let sandbox = &sandbox;
+        async move {
+            sandbox.start("main", attempt, sh("true"), Files { mounts: vec![mount], read_only_root: false });
+            match last(sandbox, |state| state.attempt == attempt).await.phase {
+                Phase::Exited { message: Some(message), .. } => message,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let file = said(0, volume("config", "colour", "/usr", false)).await;
+    assert!(file.starts_with("error mounting to \"/usr\": not a directory"), "{file}");
+    let source = Source::Host { path: "/no/such".into(), create: None };
+    let host = said(1, Mount { source, target: "/host".into(), read_only: false }).await;
+    assert_eq!(host, "error mounting to \"/host\": /no/such is not there");
+    // Nothing of it is left for the next.
+    sandbox.start("main", 2, sh("test ! -e /run/.volumes/x"), Files::default());
+    last(&sandbox, |state| state.attempt == 2 && !state.running()).await;
+    assert_eq!(exited(&sandbox).await, (0, None));
+    sandbox.remove().await.unwrap();
+}
+
 async fn containers_run_log_and_end(bench: Bench) {
     let sandbox = bench.create("talks").await;
     let script = "echo $COLOUR; echo oops >&2; pwd; exit 3";
-    sandbox.start("main", 0, Process { cwd: "/usr".into(), ..sh(script) });
+    sandbox.start("main", 0, Process { cwd: "/usr".into(), ..sh(script) }, Files::default());
     assert_eq!(exited(&sandbox).await, (3, None));
     let mut lines = bench.log("talks", "main/0.log");
     lines.sort();
     assert_eq!(lines, ["stderr F oops", "stdout F /usr", "stdout F green"]);
-    sandbox.start("main", 1, sh("echo again; printf unfinished"));
+    sandbox.start("main", 1, sh("echo again; printf unfinished"), Files::default());
     last(&sandbox, |state| state.attempt == 1 && !state.running()).await;
     assert_eq!(bench.log("talks", "main/1.log"), ["stdout F again", "stdout F unfinished"]);
     let state = sandbox.state().borrow().clone();
     assert_eq!(state.before("main").unwrap().attempt, 0);
     // Several at once share the network.
-    sandbox.start("other", 0, sh("exec sleep 60"));
+    sandbox.start("other", 0, sh("exec sleep 60"), Files::default());
     let mut states = sandbox.state();
     states.wait_for(State::busy).await.unwrap();
     sandbox.remove().await.unwrap();
@@ -158,7 +290,7 @@ async fn containers_run_log_and_end(bench: Bench) {
 
 async fn what_cannot_run_says_why(bench: Bench) {
     let sandbox = bench.create("wrong").await;
-    sandbox.start("main", 0, Process { argv: vec!["no-such".into()], ..sh("") });
+    sandbox.start("main", 0, Process { argv: vec!["no-such".into()], ..sh("") }, Files::default());
     let Phase::Exited { code, message, .. } = last(&sandbox, |_| true).await.phase else { panic!("runs") };
     assert_eq!(code, 127);
     assert_eq!(message.unwrap(), "exec: \"no-such\": executable file not found in $PATH");
@@ -167,7 +299,12 @@ async fn what_cannot_run_says_why(bench: Bench) {
 
 async fn signals_reach_a_container_and_sigkill_all_of_it(bench: Bench) {
     let sandbox = bench.create("signals").await;
-    sandbox.start("main", 0, sh("trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done"));
+    sandbox.start(
+        "main",
+        0,
+        sh("trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done"),
+        Files::default(),
+    );
     let up = || bench.log("signals", "main/0.log").contains(&"stdout F up".into());
     last(&sandbox, ContainerState::running).await;
     while !up() {
@@ -177,7 +314,12 @@ async fn signals_reach_a_container_and_sigkill_all_of_it(bench: Bench) {
     assert_eq!(exited(&sandbox).await, (7, None));
     assert!(bench.log("signals", "main/0.log").contains(&"stdout F bye".into()));
 
-    sandbox.start("main", 1, sh("setsid sleep 1234 & trap '' TERM; while :; do sleep 0.05; done"));
+    sandbox.start(
+        "main",
+        1,
+        sh("setsid sleep 1234 & trap '' TERM; while :; do sleep 0.05; done"),
+        Files::default(),
+    );
     last(&sandbox, |state| state.attempt == 1 && state.running()).await;
     while !output(&sandbox, "ps -e -o args=").await.contains("sleep 1234") {
         tokio::task::yield_now().await;
@@ -198,7 +340,7 @@ async fn signals_reach_a_container_and_sigkill_all_of_it(bench: Bench) {
 
 async fn commands_have_an_outcome_and_a_limit(bench: Bench) {
     let sandbox = bench.create("probes").await;
-    let runner = sandbox.runner();
+    let runner = sandbox.runner("main");
     let run = |script: &'static str, limit| runner.run(sh(script), Duration::from_millis(limit));
     let (one, two) = tokio::join!(run("echo one; exit 1", 20_000), run("echo before; sleep 60", 300));
     assert_eq!(one.unwrap(), Outcome::Exited { code: 1, output: "one\n".into() });
@@ -213,7 +355,7 @@ async fn commands_have_an_outcome_and_a_limit(bench: Bench) {
 
 async fn another_agent_adopts_what_runs(bench: Bench) {
     let sandbox = bench.create("kept").await;
-    sandbox.start("main", 4, sh("exec sleep 600"));
+    sandbox.start("main", 4, sh("exec sleep 600"), Files::default());
     let before = last(&sandbox, ContainerState::running).await;
     drop(sandbox);
     let shim = shim("kept");
@@ -232,11 +374,11 @@ async fn another_agent_adopts_what_runs(bench: Bench) {
 
 async fn a_killed_shim_takes_its_pod_along(bench: Bench) {
     let sandbox = bench.create("doomed").await;
-    sandbox.start("main", 0, sh("exec sleep 4321"));
+    sandbox.start("main", 0, sh("exec sleep 4321"), Files::default());
     last(&sandbox, ContainerState::running).await;
     kill(shim("doomed"), Signal::SIGKILL).unwrap();
     sandbox.state().wait_for(|state| !state.alive).await.unwrap();
-    let refused = sandbox.runner().run(sh("true"), Duration::from_secs(1)).await.unwrap_err();
+    let refused = sandbox.runner("main").run(sh("true"), Duration::from_secs(1)).await.unwrap_err();
     assert_eq!(refused.to_string(), "sandbox doomed has ended");
     sandbox.remove().await.unwrap();
     assert!(!bench.folder.join("netns/doomed").exists());
@@ -257,7 +399,7 @@ async fn nothing_is_left(bench: Bench) {
     let mut sandboxes = Vec::new();
     for name in &names {
         let sandbox = bench.create(name).await;
-        sandbox.start("main", 0, sh("sleep 77 & exec sleep 77"));
+        sandbox.start("main", 0, sh("sleep 77 & exec sleep 77"), Files::default());
         sandboxes.push(sandbox);
     }
     for sandbox in sandboxes {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::SandboxSpec;
 use crate::error::{Error, Result};
+use crate::root::Layout;
+use crate::shim::{LAYOUT, MOUNT_POINTS, VOLUMES};
 
 /// The file that says what a sandbox was made from.
 const SPEC: &str = "sandbox.json";
@@ -36,7 +38,7 @@ pub fn name_of(cluster: &str, namespace: &str, pod: &str) -> String {
 }
 
 /// Fills a new sandbox's folder.
-pub(super) fn write(folder: &Path, spec: &SandboxSpec) -> Result<()> {
+pub(super) fn write(folder: &Path, spec: &SandboxSpec, layout: &Layout) -> Result<()> {
     let etc = folder.join("etc");
     fs::create_dir(&etc).map_err(|e| Error::file("make folder", &etc, e))?;
     for (name, text) in &spec.files {
@@ -45,9 +47,18 @@ pub(super) fn write(folder: &Path, spec: &SandboxSpec) -> Result<()> {
     }
     let path = etc.join("hostname");
     fs::write(&path, format!("{}\n", spec.hostname)).map_err(|e| Error::file("write", path, e))?;
-    let path = folder.join(SPEC);
-    let text = serde_json::to_vec_pretty(spec).map_err(std::io::Error::from);
-    text.and_then(|text| fs::write(&path, text)).map_err(|e| Error::file("write", path, e))
+    if !spec.mount_points.is_empty() {
+        let path = folder.join(VOLUMES);
+        fs::create_dir(&path).map_err(|e| Error::file("make folder", path, e))?;
+    }
+    write_json(&folder.join(LAYOUT), layout)?;
+    write_json(&folder.join(MOUNT_POINTS), &spec.mount_points)?;
+    write_json(&folder.join(SPEC), spec)
+}
+
+fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<()> {
+    let text = serde_json::to_vec(value).map_err(std::io::Error::from);
+    text.and_then(|text| fs::write(path, text)).map_err(|e| Error::file("write", path, e))
 }
 
 /// The specs of all sandboxes. A folder without one was being made or removed when its agent ended:

@@ -93,12 +93,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) async fn run(&self, process: Process, limit: Duration) -> Result<Outcome> {
+    pub(super) async fn run(&self, container: &str, process: Process, limit: Duration) -> Result<Outcome> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let (sender, receiver) = oneshot::channel();
         let ended = || Error::Ended(self.name.to_string());
-        let request = Request::Run { id, process, limit_ms };
+        let request = Request::Run { id, container: container.into(), process, limit_ms };
         self.sender.send((request, Some((id, sender)))).map_err(|_| ended())?;
         receiver.await.map_err(|_| ended())
     }

@@ -15,8 +15,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use runtime::crilog;
 
+use super::mounts::View;
 use crate::log::{Log, Stream};
-use crate::protocol::{Outcome, Process};
+use crate::protocol::{Files, Outcome, Process};
 
 /// So much of what a command prints is kept (kubernetes `pkg/probe`, `maxReadLength`).
 const MOST_OUTPUT: usize = 10 << 10;
@@ -27,8 +28,12 @@ const OURSELVES: &str = "topo";
 pub(super) struct Child {
     pid: Pid,
     pipes: [Option<PipeReader>; 2],
+    /// If it sees other files than the shim.
+    view: Option<View>,
     task: Task,
 }
+
+type Started = (Pid, [Option<PipeReader>; 2]);
 
 enum Task {
     Container { name: String, log: Log, streams: [Stream; 2] },
@@ -37,20 +42,47 @@ enum Task {
 
 impl Child {
     /// Starts a container's first process.
-    pub(super) fn container_of(name: &str, process: &Process, log: PathBuf) -> Result<Self, String> {
+    pub(super) fn container_of(
+        name: &str,
+        process: &Process,
+        files: &Files,
+        log: PathBuf,
+    ) -> Result<Self, String> {
         let streams = [crilog::Stream::Stdout, crilog::Stream::Stderr].map(Stream::new);
-        let (pid, pipes) = spawn(process)?;
-        Ok(Self { pid, pipes, task: Task::Container { name: name.into(), log: Log::new(log), streams } })
+        let ((pid, pipes), view) = View::make(files, || spawn(process))?;
+        Ok(Self {
+            pid,
+            pipes,
+            view,
+            task: Task::Container { name: name.into(), log: Log::new(log), streams },
+        })
     }
 
     /// Starts a command.
-    pub(super) fn command(id: u64, process: &Process, deadline: Instant) -> Result<Self, String> {
-        let (pid, pipes) = spawn(process)?;
-        Ok(Self { pid, pipes, task: Task::Command { id, output: Vec::new(), deadline, timed_out: false } })
+    pub(super) fn command(
+        id: u64,
+        process: &Process,
+        deadline: Instant,
+        view: Option<View>,
+    ) -> Result<Self, String> {
+        let (pid, pipes) = match &view {
+            Some(view) => view.within(|| spawn(process))?,
+            None => spawn(process)?,
+        };
+        Ok(Self {
+            pid,
+            pipes,
+            view,
+            task: Task::Command { id, output: Vec::new(), deadline, timed_out: false },
+        })
     }
 
     pub(super) fn pid(&self) -> i32 {
         self.pid.as_raw()
+    }
+
+    pub(super) fn view(&self) -> Option<&View> {
+        self.view.as_ref()
     }
 
     pub(super) fn is(&self, pid: Pid) -> bool {
@@ -155,7 +187,7 @@ impl Task {
     }
 }
 
-fn spawn(process: &Process) -> Result<(Pid, [Option<PipeReader>; 2]), String> {
+fn spawn(process: &Process) -> Result<Started, String> {
     let [program, args @ ..] = process.argv.as_slice() else { return Err("no command specified".into()) };
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
     if !Path::new(cwd).is_dir() {

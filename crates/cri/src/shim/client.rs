@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use net::passing;
 use nix::poll::{PollFd, PollFlags};
 
+use super::mounts::View;
 use crate::protocol::{Event, NAMESPACES, Request, encode, take_lines};
 
 /// Who does not read is dropped when so many bytes wait for him; he may come again and is told all.
@@ -72,11 +73,17 @@ impl Client {
         })
     }
 
-    /// Gives the shim's namespaces away. Whoever asks waits for the answer, so that it fits at once.
-    pub(super) fn hand_over(&mut self, env: &[(String, String)]) {
+    /// Gives the shim's namespaces away, or for files what a container sees. Whoever asks waits for the
+    /// answer, so that it fits at once.
+    pub(super) fn hand_over(&mut self, env: &[(String, String)], view: Option<&View>) {
         let folder = Path::new("/proc/self/ns");
-        let files: Result<Vec<File>, _> =
-            NAMESPACES.iter().map(|kind| File::open(folder.join(kind))).collect();
+        let files: Result<Vec<OwnedFd>, _> = NAMESPACES
+            .iter()
+            .map(|kind| match view {
+                Some(view) if *kind == "mnt" => view.descriptor(),
+                _ => File::open(folder.join(kind)).map(OwnedFd::from),
+            })
+            .collect();
         let Ok(files) = files else {
             self.gone = true;
             return;

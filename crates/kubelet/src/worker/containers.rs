@@ -42,7 +42,7 @@ impl Life {
         }
         let (Some(sandbox), Some(state)) = (&self.sandbox, &self.state) else { return };
         let mut state = state.clone();
-        sandbox.start(name, attempt, process);
+        sandbox.start(name, attempt, process, cri::Files::default());
         let seen = state
             .wait_for(|state| !state.alive || state.last(name).is_some_and(|run| run.attempt == attempt));
         let phase = match tokio::time::timeout(PATIENCE, seen).await {

@@ -74,6 +74,7 @@ impl Life {
             hostname: String::new(),
             host_network: false,
             files: std::collections::BTreeMap::new(),
+            mount_points: Vec::new(),
         })
     }
 

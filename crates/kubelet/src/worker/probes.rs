@@ -108,7 +108,7 @@ impl Life {
 
     /// How commands are run as in a container.
     async fn exec(&self, container: &Container) -> Option<Arc<dyn Exec>> {
-        let runner = self.sandbox.as_ref()?.runner();
+        let runner = self.sandbox.as_ref()?.runner(&container.name);
         // What it was started with; read anew if an agent before this one did that.
         let process = self.process(container).await.ok()?;
         let image = self.shared.options.images.resolve(container.image.as_deref().unwrap_or_default());

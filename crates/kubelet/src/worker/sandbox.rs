@@ -106,6 +106,7 @@ impl Life {
                 ("hosts".to_owned(), self.hosts(host_network, &[])),
                 ("resolv.conf".to_owned(), self.resolv_conf(&namespace)),
             ]),
+            mount_points: Vec::new(),
             namespace,
             pod,
             uid,
