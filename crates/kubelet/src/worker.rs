@@ -13,6 +13,7 @@ mod containers;
 mod end;
 mod probes;
 mod sandbox;
+mod volumes;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use crate::pods::Shared;
 use crate::status::View;
 
 use probes::Probers;
+use volumes::Volumes;
 use writer::Writer;
 
 /// What a worker is told: the pod as it is, none if it is gone.
@@ -91,6 +93,8 @@ struct Life {
     /// Why there is no sandbox, and when to try again: microseconds since 1970.
     trouble: Option<(String, i64)>,
     retry: Backoff,
+    volumes: Volumes,
+    volume_retry: Backoff,
     finished: Option<bool>,
     /// The pod was ended by the kubelet, with reason and message.
     ended: Option<(String, String)>,
@@ -116,6 +120,8 @@ impl Life {
             notes: BTreeMap::new(),
             trouble: None,
             retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+            volumes: Volumes::default(),
+            volume_retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             finished: phase(&pod).filter(|phase| is_over(phase)).map(|phase| phase == "Succeeded"),
             ended: None,
             probers: Probers::new(),
@@ -217,11 +223,17 @@ impl Life {
             self.overdue(pods).await;
             return None;
         }
+        if let Some(wake) = self.plan_volumes().await {
+            return Some(wake).into_iter().chain(self.deadline()).min();
+        }
         if let Some(wake) = self.stand(pods).await {
-            return Some(wake).or(self.deadline());
+            return Some(wake).into_iter().chain(self.deadline()).min();
         }
         if self.ips.is_none() {
             return self.deadline();
+        }
+        if let Some(wake) = self.write_volumes() {
+            return Some(wake).into_iter().chain(self.deadline()).min();
         }
         self.probe().await;
         let next = plan::next(&self.spec(), &self.runs, &self.notes, now());
@@ -237,7 +249,11 @@ impl Life {
             return Some(now());
         }
         // One that was started may have ended already, or be blocked: looked at once more.
-        if next.start.is_empty() { next.wake.into_iter().chain(self.deadline()).min() } else { Some(now()) }
+        if next.start.is_empty() {
+            next.wake.into_iter().chain(self.deadline()).chain(self.volumes.due()).min()
+        } else {
+            Some(now())
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -276,11 +292,17 @@ impl Life {
             pod_ips: self.ips.as_deref().unwrap_or_default(),
             runs: &self.runs,
             notes: &self.notes,
-            trouble: self.trouble.as_ref().map(|(trouble, _)| trouble.as_str()),
+            trouble: self.trouble(),
             finished: self.finished,
             ended: self.ended.as_ref().map(|(reason, message)| (reason.as_str(), message.as_str())),
             now: now(),
         }
+    }
+
+    /// Why its containers cannot even be tried.
+    fn trouble(&self) -> Option<&str> {
+        let of_sandbox = self.trouble.as_ref().map(|(trouble, _)| trouble.as_str());
+        of_sandbox.or(self.volumes.trouble.as_deref())
     }
 
     fn address(&self) -> &str {

@@ -10,6 +10,11 @@ use super::mountinfo::Mount;
 /// The pod has these for itself.
 pub(crate) const OWN: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
 
+/// Whether a pod has a path for itself.
+pub(crate) fn is_own(path: &Path) -> bool {
+    OWN.iter().any(|own| path.starts_with(own))
+}
+
 /// What stands for the kernel's objects, not for files.
 const NO_FILES: [&str; 20] = [
     "autofs",
@@ -73,24 +78,23 @@ pub(crate) fn carried(mounts: &[Mount], hidden: &[PathBuf]) -> Vec<PathBuf> {
     };
     let wanted = mounts.iter().filter(|mount| {
         let point = &mount.point;
-        let own = OWN.iter().any(|own| point.starts_with(own));
         let hidden = hidden.iter().any(|hidden| point.starts_with(hidden));
         let files = !NO_FILES.contains(&mount.kind.as_str());
-        point != Path::new("/") && !own && !hidden && files && !of_lab(point)
+        point != Path::new("/") && !is_own(point) && !hidden && files && !of_lab(point)
     });
     let wanted: BTreeSet<PathBuf> = wanted.map(|mount| mount.point.clone()).collect();
     wanted.into_iter().collect()
 }
 
 /// What the namespace that pods are made from need not carry along: neither needed by a pod nor on the way
-/// to one of `needed`. What is deepest first.
+/// to one of `needed`, nor in it. The latest first.
 pub(crate) fn dispensable<'a>(mounts: &'a [Mount], carried: &[PathBuf], needed: &[&Path]) -> Vec<&'a Path> {
     // What is mounted there tells the kernel that these may be mounted anew in a user namespace.
     let kept = ["/proc", "/sys", "/etc"].map(Path::new);
     let needless = mounts.iter().rev().map(|mount| mount.point.as_path()).filter(|point| {
         !kept.contains(point)
             && !carried.iter().any(|path| path.starts_with(point))
-            && !needed.iter().any(|path| path.starts_with(point))
+            && !needed.iter().any(|path| path.starts_with(point) || point.starts_with(path))
     });
     needless.collect()
 }
@@ -141,7 +145,9 @@ mod tests {
 
     #[test]
     fn what_no_pod_needs_is_left_behind() {
-        let mounts = mounts(&MACHINE);
+        let mut machine = MACHINE.to_vec();
+        machine.push(("/run/netns/dev/null", "devtmpfs"));
+        let mounts = mounts(&machine);
         let needed = [Path::new("/run/lab/pods"), Path::new("/run/netns")];
         let left: Vec<&str> =
             dispensable(&mounts, &["/home".into()], &needed).into_iter().filter_map(Path::to_str).collect();

@@ -9,7 +9,7 @@ use net::mount;
 use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-use super::layout::{OWN, carried, dispensable};
+use super::layout::{carried, dispensable, is_own};
 use super::{Layout, Part, mountinfo};
 
 /// What every container may open (runc `libcontainer/specconv`, `AllowedDevices`), and what makes tunnels,
@@ -39,7 +39,8 @@ pub(crate) fn make(folder: &Path, staging: &Path, hidden: &[PathBuf]) -> net::Re
         }
         let probe = Probe::new(folder)?;
         let mut layout = probe.layout(staging, carried)?;
-        layout.parts.extend(hidden.iter().filter(|path| path.is_dir()).cloned().map(Part::Hidden));
+        let hidden = hidden.iter().filter(|path| path.is_dir() && !is_own(path));
+        layout.parts.extend(hidden.cloned().map(Part::Hidden));
         Ok(layout)
     })
 }
@@ -101,7 +102,7 @@ impl Probe {
             let Ok(meta) = path.symlink_metadata() else { continue };
             if let Ok(target) = fs::read_link(&path) {
                 layout.parts.push(Part::Link(path, target));
-            } else if meta.is_dir() && !OWN.iter().any(|own| path == Path::new(own)) {
+            } else if meta.is_dir() && !is_own(&path) {
                 if fs::read_dir(&path).is_ok() {
                     self.add(path, layout);
                 } else {

@@ -82,8 +82,8 @@ fn put(files: &Files) -> Result<(), String> {
     for mount in &files.mounts {
         mounted.push(mount_one(mount).map_err(|why| failed(&mount.target, &why))?);
     }
-    for point in sealed.iter().filter(|point| !mounted.contains(point)) {
-        // Where the kernel's own are covered by others there is nothing to seal.
+    // Volumes stay as they are; what they cover is out of reach.
+    for point in sealed.iter().filter(|point| !mounted.iter().any(|place| point.starts_with(place))) {
         mount::read_only(point, false).map_err(|e| runtime::chain(&e))?;
     }
     mount::detach(Path::new(MOUNTED_VOLUMES));

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why a container cannot be started: a reason as a status has it, and words.
 pub(super) struct Refusal {
     reason: &'static str,
-    message: String,
+    pub(super) message: String,
 }
 
 impl Life {
@@ -35,6 +35,10 @@ impl Life {
             Ok(process) => process,
             Err(refusal) => return self.block(name, refusal),
         };
+        let files = match self.files(container, &process.env) {
+            Ok(files) => files,
+            Err(message) => return self.block(name, Refusal { reason: environment::REASON, message }),
+        };
         if let Some(notes) = self.notes.get_mut(name) {
             notes.blocked = None;
             notes.started = container.startup_probe.is_none();
@@ -42,7 +46,7 @@ impl Life {
         }
         let (Some(sandbox), Some(state)) = (&self.sandbox, &self.state) else { return };
         let mut state = state.clone();
-        sandbox.start(name, attempt, process, cri::Files::default());
+        sandbox.start(name, attempt, process, files);
         let seen = state
             .wait_for(|state| !state.alive || state.last(name).is_some_and(|run| run.attempt == attempt));
         let phase = match tokio::time::timeout(PATIENCE, seen).await {
@@ -149,7 +153,7 @@ impl Life {
     }
 
     /// The ConfigMaps and Secrets that the pod refers to, those that there are.
-    async fn sources(&self) -> Result<Sources, Refusal> {
+    pub(super) async fn sources(&self) -> Result<Sources, Refusal> {
         let References { config_maps, secrets } = References::of(&self.pod);
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
         let mut sources = Sources::default();

@@ -106,7 +106,7 @@ impl Life {
                 ("hosts".to_owned(), self.hosts(host_network, &[])),
                 ("resolv.conf".to_owned(), self.resolv_conf(&namespace)),
             ]),
-            mount_points: Vec::new(),
+            mount_points: super::volumes::mount_points(&self.spec()),
             namespace,
             pod,
             uid,
@@ -180,6 +180,7 @@ impl Life {
             }
         }
         self.attached = false;
+        self.volumes.forget();
         self.state = None;
         if !self.is_over() {
             // One that is over goes on telling where it was.
