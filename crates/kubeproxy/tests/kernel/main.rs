@@ -1,0 +1,7 @@
+//! The proxy against the real kernel, with packets.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod lab;
+mod policies;
+mod services;
+mod virtual_ips;
