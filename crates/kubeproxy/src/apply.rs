@@ -74,7 +74,8 @@ impl Netlink {
     }
 
     pub(crate) fn each_element(&mut self, map: &str, each: impl FnMut(ruleset::LiveElement)) -> Result<()> {
-        ruleset::live_elements(&mut self.socket, &self.table, map, each).map_err(failed("read the elements of a map"))
+        ruleset::live_elements(&mut self.socket, &self.table, map, each)
+            .map_err(failed("read the elements of a map"))
     }
 }
 
@@ -138,7 +139,8 @@ impl Kernel for Netlink {
     }
 
     fn flows(&mut self, protocol: u8) -> Result<Vec<Flow>> {
-        conntrack::flows(&mut self.socket, self.table.family, protocol).map_err(failed("read tracked connections"))
+        conntrack::flows(&mut self.socket, self.table.family, protocol)
+            .map_err(failed("read tracked connections"))
     }
 
     fn forget(&mut self, flow: &Flow) -> Result<()> {

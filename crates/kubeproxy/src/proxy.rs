@@ -125,7 +125,11 @@ impl<K: Kernel> Proxy<K> {
             }
         };
         for map in structure.maps.values().filter(|map| !map.is_dynamic()) {
-            let live = if there.maps.contains_key(map.name) { self.kernel.elements(map.name)? } else { Elements::new() };
+            let live = if there.maps.contains_key(map.name) {
+                self.kernel.elements(map.name)?
+            } else {
+                Elements::new()
+            };
             ops.extend(compare_map(map, live, self.state.elements(map)));
         }
         Ok(in_order(ops))
@@ -159,14 +163,17 @@ impl<K: Kernel> Proxy<K> {
                 _ => Ok(Elements::new()),
             };
             let endpoints = read(&mut self.kernel, Role::Endpoints)?;
-            let (choices, chosen) = (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
+            let (choices, chosen) =
+                (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
             for (key, element) in endpoints {
                 place(&mut places, kind, &key, &element.value);
             }
             for (key, choice) in choices {
                 let Some((frontend, _)) = split(&key) else { continue };
                 let Value::Data(number) = &choice.value else { continue };
-                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else { continue };
+                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else {
+                    continue;
+                };
                 let found = [number, number | MASQUERADE].into_iter().find_map(|number| {
                     let mut key = frontend.to_vec();
                     key::number(&mut key, number);
@@ -184,7 +191,8 @@ impl<K: Kernel> Proxy<K> {
     pub(crate) fn last_known(&mut self, vip: &VirtualIP) -> Result<BTreeMap<ObjectName, PodAddress>> {
         let mut found = BTreeMap::new();
         let Some(observed) = self.kernel.observe(self.state.structure())? else { return Ok(found) };
-        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name)) else {
+        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name))
+        else {
             return Ok(found);
         };
         let Ok(address) = vip.spec.address.parse() else { return Ok(found) };
@@ -261,7 +269,8 @@ impl<K: Kernel> Proxy<K> {
                 continue;
             }
             let same = |backend: &Backend| {
-                let port = if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
+                let port =
+                    if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
                 SocketAddr::new(backend.address, port) == flow.answers_from
             };
             return !balances.any(|balance| balance.target.backends().iter().any(same));
@@ -321,7 +330,11 @@ fn in_words(ops: &[Op]) -> String {
         *counts.entry(what).or_default() += 1;
     }
     let words = counts.into_iter().map(|(what, count)| {
-        if count == 1 || !what.contains("elements") { what } else { what.replace("elements", &format!("{count} elements")) }
+        if count == 1 || !what.contains("elements") {
+            what
+        } else {
+            what.replace("elements", &format!("{count} elements"))
+        }
     });
     words.collect::<Vec<_>>().join(", ")
 }
