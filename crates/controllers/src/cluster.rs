@@ -1,8 +1,10 @@
 //! What all controllers of a cluster share: the store, a reflector of each kind, and the clock.
 
+use api::VirtualIP;
 use api::types::api::apps::v1::ReplicaSet;
 use api::types::api::core::v1::{Node, Pod, Service};
 use api::types::api::discovery::v1::EndpointSlice;
+use api::types::api::networking::v1::IPAddress;
 use store::events::Recorder;
 use store::{Object, Reflector, Store};
 
@@ -17,6 +19,8 @@ pub(crate) struct Cluster {
     pub(crate) pods: Reflector<Pod>,
     pub(crate) services: Reflector<Service>,
     pub(crate) endpoint_slices: Reflector<EndpointSlice>,
+    pub(crate) ip_addresses: Reflector<IPAddress>,
+    pub(crate) virtual_ips: Reflector<VirtualIP>,
     pub(crate) replica_sets: Reflector<ReplicaSet>,
 }
 
@@ -32,6 +36,8 @@ impl Cluster {
             pods: start(store),
             services: start(store),
             endpoint_slices: start(store),
+            ip_addresses: start(store),
+            virtual_ips: start(store),
             replica_sets: start(store),
         }
     }

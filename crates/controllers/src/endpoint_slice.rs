@@ -175,12 +175,12 @@ impl Controller for EndpointSlices {
     }
 
     fn apply(&self, work: Work, writer: Writer) -> impl Future<Output = Result<()>> + Send + 'static {
-        async move { apply(work.0, &writer).await }
+        apply(work.0, writer)
     }
 }
 
 /// First what is new, then what has changed, then what goes, so that no endpoint is missing meanwhile.
-async fn apply(plan: SlicePlan, writer: &Writer) -> Result<()> {
+async fn apply(plan: SlicePlan, writer: Writer) -> Result<()> {
     let mut tasks = JoinSet::new();
     for slice in plan.create {
         let writer = writer.clone();

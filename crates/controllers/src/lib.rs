@@ -1,6 +1,21 @@
-//! Controllers.
+//! The controllers of a cluster: what is written into objects becomes true, and stays so.
+//!
+//! ```text
+//! reflectors ── views ── one loop a controller: observe, plan (pure), apply ── store
+//! ```
+//!
+//! - `driver`: the loop that all share; `view`, `writer`: what a controller sees, and waiting for one's own
+//!   writes; `claim`: whose an object is;
+//! - `replica_set`: as many pods as wanted;
+//! - `endpoint_slice`: the pods of services; `services`: their addresses and ports.
+//!
+//! Level-triggered: a change only names a key to be looked at; what is done follows from how things are. All
+//! in one process; of several of a cluster one works, by a lease.
+//!
+//! Words, orders and rules are those of Kubernetes 1.33; each module names its sources.
+
 mod claim;
-pub mod clock;
+mod clock;
 mod cluster;
 mod driver;
 mod endpoint_slice;
@@ -10,7 +25,10 @@ mod fake;
 mod meta;
 mod pods;
 mod replica_set;
+mod run;
+mod services;
 mod view;
 mod writer;
 
 pub use error::{Error, Result};
+pub use run::{COMPONENT, LEASE, Options, run};

@@ -159,8 +159,11 @@ impl Allocator {
         }))
     }
 
-    /// Takes any address; none if all are taken.
-    pub(super) async fn next_address(&self, owner: &Owner) -> Result<Option<Ipv4Addr>> {
+    /// Takes any address of the network; none if all are taken.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn next_address(&self, owner: &Owner) -> Result<Option<Ipv4Addr>> {
         let (first, last) = self.bounds();
         if first > last {
             return Ok(None);
