@@ -4,6 +4,7 @@
 //! - flannel's network configuration, which every worker's daemon waits for;
 //! - `namespaces`: those that every cluster has;
 //! - `manifests`: what the topology file declares ([`check`] finds what is wrong with it beforehand);
+//! - controllers and scheduler;
 //! - `pods`: whether those of them that are pods have become ready.
 
 mod manifest;
@@ -15,6 +16,7 @@ mod stamp;
 use std::path::PathBuf;
 
 use flannel::PublishOptions;
+use ipnetwork::Ipv4Network;
 use runtime::{ComponentKind, Health, Notifier};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +37,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// flannel's network configuration, JSON.
     pub network: String,
+    /// Where services get their addresses from.
+    pub service_network: Ipv4Network,
     /// Files with what is to be in the cluster from its begin, in their order.
     pub manifests: Vec<PathBuf>,
 }
@@ -71,6 +75,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
     announce(flannel::CONFIG_COMPONENT);
     announce(namespaces::COMPONENT);
+    announce(controllers::COMPONENT);
+    announce(scheduler::COMPONENT);
     if !options.manifests.is_empty() {
         announce(manifests::COMPONENT);
     }
@@ -86,6 +92,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     tasks.spawn(namespaces::run(store.clone(), health.clone(), made));
     let applied = folder("manifests.applied");
     tasks.spawn(manifests::run(store.clone(), declared, applied, namespaces_made, health.clone(), done));
+    let controllers = controllers::Options::new(options.service_network);
+    tasks.spawn(controllers::run(controllers, store.clone(), health.clone()));
+    tasks.spawn(scheduler::run(store.clone(), health.clone()));
     if !pods.is_empty() {
         tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));
     }

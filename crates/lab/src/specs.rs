@@ -88,6 +88,7 @@ fn control_plane(cluster: &Cluster, state: &StateDir, machine: &Machine) -> Resu
         ("--cluster", cluster.name.clone()),
         ("--etcd", cluster.etcd_endpoints().join(",")),
         ("--network", network(&cluster.pod_network)?),
+        ("--service-network", cluster.service_network.to_string()),
         ("--folder", folder(&cluster.name)),
     ]));
     for manifest in manifests(&state.manifests(&cluster.name))? {

@@ -500,6 +500,8 @@ pub(crate) struct ControlPlaneArgs {
     /// flannel's network configuration, JSON
     #[arg(long)]
     pub(crate) network: String,
+    #[arg(long)]
+    pub(crate) service_network: Ipv4Network,
     #[arg(long = "manifest", value_name = "FILE")]
     pub(crate) manifests: Vec<PathBuf>,
 }

@@ -88,6 +88,7 @@ pub(crate) fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<ExitCode> 
         etcd: args.etcd,
         folder: args.folder,
         network: args.network,
+        service_network: args.service_network,
         manifests: args.manifests,
     };
     runtime.block_on(control_plane::run(options)).context(context)?;
