@@ -103,7 +103,8 @@ impl Probe {
             if let Ok(target) = fs::read_link(&path) {
                 layout.parts.push(Part::Link(path, target));
             } else if meta.is_dir() && !is_own(&path) {
-                if fs::read_dir(&path).is_ok() {
+                // What cannot be read is as good as empty, and that needs no overlay.
+                if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
                     self.add(path, layout);
                 } else {
                     layout.parts.push(Part::Folder(path));

@@ -82,6 +82,9 @@ fn kernels_own(view: &Path, layout: &Layout) -> net::Result<()> {
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let [proc, sys, dev] = ["proc", "sys", "dev"].map(|name| view.join(name));
     mount::fs("proc", &proc, plain, "")?;
+    if !layout.user {
+        protect(&proc)?;
+    }
     if mount::fs("sysfs", &sys, plain, "").is_err() {
         // Not to be had in every container; what reads /sys/class/net then sees the machine's devices.
         mount::bind_tree(Path::new("/sys"), &sys)?;
@@ -91,6 +94,21 @@ fn kernels_own(view: &Path, layout: &Layout) -> net::Result<()> {
     mount::bind_tree(&layout.staging.join("dev"), &dev)?;
     mount::read_only(&dev, false)?;
     mount::fs("tmpfs", &dev.join("shm"), plain, "mode=1777")
+}
+
+/// The kernel's settings are the machine's; but for those of a network namespace, which are the pod's.
+fn protect(proc: &Path) -> net::Result<()> {
+    let [settings, network, keys] = ["sys", "sys/net", "sysrq-trigger"].map(|name| proc.join(name));
+    for path in [&settings, &network, &keys] {
+        // Not in every kernel.
+        if path.exists() {
+            mount::bind(path, path)?;
+        }
+    }
+    for path in [&settings, &keys].into_iter().filter(|path| path.exists()) {
+        mount::read_only(path, false)?;
+    }
+    Ok(())
 }
 
 pub(super) fn make_folder(path: &Path) -> net::Result<()> {
