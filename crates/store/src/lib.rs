@@ -21,12 +21,14 @@ mod entry;
 mod error;
 mod etcd;
 mod memory;
+mod pages;
 mod reflector;
 mod typed;
 mod untyped;
 mod watch;
 
 pub use error::{Cause, Error, Result};
+pub use pages::Pages;
 pub use reflector::{Change, Changes, ObjectName, Objects, Reflector, Status};
 pub use typed::{List, Object, Store};
 pub use watch::{Event, Watch};
