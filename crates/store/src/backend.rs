@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::entry::{Entry, Listing, Outcome, Update};
+use crate::entry::{Entry, Listing, Outcome, Page, Update};
 use crate::error::Result;
 use crate::etcd::{Etcd, EtcdWatch};
 use crate::memory::{Memory, MemoryWatch};
@@ -26,6 +26,17 @@ impl Backend {
         match self {
             Self::Etcd(etcd) => etcd.list(prefix).await,
             Self::Memory(memory) => Ok(memory.list(prefix)),
+        }
+    }
+
+    /// A page, as of `revision` unless it is the first.
+    pub(crate) async fn page(&self, prefix: &str, from: Option<&str>, revision: i64) -> Result<Page> {
+        match self {
+            Self::Etcd(etcd) => etcd.page_from(prefix, from, revision).await,
+            Self::Memory(memory) => {
+                let Listing { entries, revision } = memory.list(prefix);
+                Ok(Page { entries, revision, next: None })
+            }
         }
     }
 
