@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// One pod by hand: `pod create C0w1 c10`
     #[command(subcommand, arg_required_else_help = true)]
     Pod(PodCommand),
+    /// An address that stands for pods: `vip add C0 100.64.10.1 c2 c3`
+    #[command(subcommand, arg_required_else_help = true)]
+    Vip(VipCommand),
     /// Make objects as files describe them, or change them into that
     Apply(objects::ApplyArgs),
     /// Make new objects from files
@@ -128,6 +131,46 @@ pub(crate) enum Command {
     /// A delay between two devices (started by the lab)
     #[command(hide = true)]
     DelayLine(DelayLineArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VipCommand {
+    /// Let an address stand for pods: new flows of every protocol go to one of them, be it there or not
+    Add(VipAddArgs),
+    /// Take the address away
+    Delete(VipDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VipAddArgs {
+    /// The cluster, as C0
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: String,
+    /// The address
+    #[arg(value_name = "VIP")]
+    pub(crate) address: Ipv4Addr,
+    /// Pods, by name
+    #[arg(value_name = "POD", required_unless_present = "addresses")]
+    pub(crate) pods: Vec<String>,
+    /// An address beside those of the pods
+    #[arg(long = "to", value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// The pods' namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VipDeleteArgs {
+    /// The cluster, as C0
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: String,
+    /// The address
+    #[arg(value_name = "VIP")]
+    pub(crate) address: Ipv4Addr,
+    /// The pods' namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
 }
 
 #[derive(Debug, Subcommand)]

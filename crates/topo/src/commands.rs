@@ -14,3 +14,4 @@ pub(crate) mod pod;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;
+pub(crate) mod vip;
