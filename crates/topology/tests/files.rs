@@ -46,7 +46,7 @@ fn the_default_lab_is_the_one_of_the_course() {
         let names =
             [&built_in.manifests, &cluster.manifests].map(|all| all.iter().map(base).collect::<Vec<_>>());
         assert_eq!(names[0], names[1]);
-        assert_eq!(names[0].len(), 1);
+        assert_eq!(names[0].len(), 2);
         cluster.manifests.clone_from(&built_in.manifests);
     }
     assert_eq!(default, of_file);
