@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// An address that stands for pods: `vip add C0 100.64.10.1 c2 c3`
     #[command(subcommand, arg_required_else_help = true)]
     Vip(VipCommand),
+    /// Names of a cluster: what a look-up costs
+    #[command(subcommand, arg_required_else_help = true)]
+    Dns(DnsCommand),
     /// Make objects as files describe them, or change them into that
     Apply(objects::ApplyArgs),
     /// Make new objects from files
@@ -131,6 +134,44 @@ pub(crate) enum Command {
     /// A delay between two devices (started by the lab)
     #[command(hide = true)]
     DelayLine(DelayLineArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Look a name up from a pod or a node as its programs would; show every query and its answer
+    Trace(DnsTraceArgs),
+    /// A cluster's DNS server (started in pods)
+    #[command(hide = true)]
+    Serve(DnsServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsTraceArgs {
+    /// Where, as C0/c1 or C0w1
+    #[arg(value_name = "POD|NODE")]
+    pub(crate) place: String,
+    /// The name, as web or web.default
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsServeArgs {
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) zone: String,
+    /// The server's own address in answers
+    #[arg(long = "name-server")]
+    pub(crate) name_servers: Vec<std::net::IpAddr>,
+    /// Who is asked for other names
+    #[arg(long = "upstream")]
+    pub(crate) upstreams: Vec<std::net::SocketAddr>,
+    /// Log every query
+    #[arg(long)]
+    pub(crate) log: bool,
 }
 
 #[derive(Debug, Subcommand)]

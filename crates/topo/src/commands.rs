@@ -1,6 +1,7 @@
 //! One module a verb.
 
 pub(crate) mod cni;
+pub(crate) mod dns;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod echo;
