@@ -1,7 +1,7 @@
 //! What all controllers of a cluster share: the store, a reflector of each kind, and the clock.
 
 use api::VirtualIP;
-use api::types::api::apps::v1::ReplicaSet;
+use api::types::api::apps::v1::{Deployment, ReplicaSet};
 use api::types::api::core::v1::{Node, Pod, Service};
 use api::types::api::discovery::v1::EndpointSlice;
 use api::types::api::networking::v1::IPAddress;
@@ -22,6 +22,7 @@ pub(crate) struct Cluster {
     pub(crate) ip_addresses: Reflector<IPAddress>,
     pub(crate) virtual_ips: Reflector<VirtualIP>,
     pub(crate) replica_sets: Reflector<ReplicaSet>,
+    pub(crate) deployments: Reflector<Deployment>,
 }
 
 impl Cluster {
@@ -39,6 +40,7 @@ impl Cluster {
             ip_addresses: start(store),
             virtual_ips: start(store),
             replica_sets: start(store),
+            deployments: start(store),
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! - `driver`: the loop that all share; `view`, `writer`: what a controller sees, and waiting for one's own
 //!   writes; `claim`: whose an object is;
-//! - `replica_set`: as many pods as wanted;
+//! - `deployment`: from one template to the next; `replica_set`: as many pods as wanted;
 //! - `endpoint_slice`: the pods of services; `services`: their addresses and ports.
 //!
 //! Level-triggered: a change only names a key to be looked at; what is done follows from how things are. All
@@ -17,6 +17,7 @@
 mod claim;
 mod clock;
 mod cluster;
+mod deployment;
 mod driver;
 mod endpoint_slice;
 mod error;
