@@ -1,5 +1,6 @@
 //! What the kubelet needs to run pods.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use images::Table;
@@ -33,7 +34,7 @@ pub(crate) fn options(
         net_dir: files.net_dir,
         cache_dir: files.cache_dir,
         images: images(&options.images)?,
-        cluster_dns: Vec::new(),
+        cluster_dns: topology::dns_address(options.service_network).into_iter().map(IpAddr::V4).collect(),
         zone: ZONE.into(),
         lease,
     })

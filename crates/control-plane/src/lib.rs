@@ -7,6 +7,7 @@
 //! - controllers and scheduler;
 //! - `pods`: whether those of them that are pods have become ready.
 
+mod addons;
 mod manifest;
 mod manifests;
 mod namespaces;
@@ -70,16 +71,15 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let notifier = Notifier::from_env().map_err(system("open the notification socket"))?;
     let health = Health::default();
     let store = Store::etcd(&options.etcd).await?;
-    let declared = Declared::read(&options.manifests);
+    let mut declared = Declared::read(&options.manifests);
+    declared.add(addons::dns(&options.etcd, options.service_network));
     let pods = declared.pods();
     let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
     announce(flannel::CONFIG_COMPONENT);
     announce(namespaces::COMPONENT);
     announce(controllers::COMPONENT);
     announce(scheduler::COMPONENT);
-    if !options.manifests.is_empty() {
-        announce(manifests::COMPONENT);
-    }
+    announce(manifests::COMPONENT);
     if !pods.is_empty() {
         announce(pods::COMPONENT);
     }

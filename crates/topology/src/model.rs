@@ -213,6 +213,13 @@ impl Topology {
     }
 }
 
+/// The address of a cluster's DNS service: the tenth of its service network (kubeadm `GetDNSIP`). None where
+/// the network is that small.
+#[must_use]
+pub fn dns_address(service_network: Ipv4Network) -> Option<Ipv4Addr> {
+    service_network.nth(10)
+}
+
 impl Cluster {
     /// Name and address of every node: the etcd members, then the workers.
     pub fn nodes(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
