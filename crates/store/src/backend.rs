@@ -61,6 +61,14 @@ impl Backend {
         }
     }
 
+    /// Every change from now on; what a list then shows may come once more.
+    pub(crate) async fn watch_from_now(&self, prefix: &str) -> Result<BackendWatch> {
+        match self {
+            Self::Etcd(etcd) => Ok(BackendWatch::Etcd(Box::new(etcd.watch_from_now(prefix).await?))),
+            Self::Memory(memory) => Ok(BackendWatch::Memory(memory.watch_from_now(prefix)?)),
+        }
+    }
+
     pub(crate) async fn compact(&self, revision: i64) -> Result<()> {
         match self {
             Self::Etcd(etcd) => etcd.compact(revision).await,

@@ -197,7 +197,12 @@ impl Etcd {
 
     /// What changes below a prefix after a revision.
     pub(crate) async fn watch(&self, prefix: &str, after: i64) -> Result<EtcdWatch> {
-        EtcdWatch::open(self.clone(), prefix, after).await
+        EtcdWatch::open(self.clone(), prefix, Some(after)).await
+    }
+
+    /// From now on.
+    pub(crate) async fn watch_from_now(&self, prefix: &str) -> Result<EtcdWatch> {
+        EtcdWatch::open(self.clone(), prefix, None).await
     }
 
     /// Forgets what was before a revision.

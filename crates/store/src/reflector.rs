@@ -1,7 +1,7 @@
 //! A local copy of a kind's objects that stays true whatever happens to etcd.
 //!
 //! ```text
-//! list ── compare with the copy ── watch from the list's revision ── apply each change
+//! watch from now on ── list ── compare with the copy ── apply each change after the list
 //!  ▲                                           │ compacted, disconnected, hung, leader lost,
 //!  └──────────────── back-off ◄────────────────┘ restarted, data lost
 //! ```
@@ -283,6 +283,9 @@ where
     K: Object + PartialEq,
     W: Fn(&K) -> bool,
 {
+    // Opened before the list is read, and not from its revision: that would be in the past as soon as anybody
+    // writes anything, and etcd makes such a watch wait.
+    let mut watch = source.backend.watch_from_now(&source.prefix).await?;
     let listing = source.backend.list(&source.prefix).await?;
     let found = listing.entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.wanted)).collect();
     let changed = shared.cache().replace(found);
@@ -297,7 +300,6 @@ where
     if changed || first {
         shared.changed.send_replace(());
     }
-    let mut watch = source.backend.watch(&source.prefix, listing.revision).await?;
     shared.status.send_modify(|status| {
         status.connected = true;
         status.error = None;
@@ -305,6 +307,9 @@ where
     loop {
         let update = watch.next().await?;
         let revision = update.revision();
+        if revision <= listing.revision {
+            continue;
+        }
         let news = cache::news::<K>(update, &source.wanted);
         let changed = news.is_some_and(|news| shared.cache().apply(news));
         shared.revision.store(revision, Ordering::Release);
