@@ -2,9 +2,23 @@
 //!
 //! Source: kubernetes `cmd/kubeadm/app/phases/addons/dns/manifests.go`.
 
+use std::time::Duration;
+
+use api::types::api::apps::v1::Deployment;
 use ipnetwork::Ipv4Network;
+use runtime::Health;
+use store::{Reflector, Store};
+use tokio::time::{Instant, timeout_at};
 
 use crate::manifest::Manifest;
+
+/// The component's name in `topo status`.
+pub(crate) const COMPONENT: &str = "dns";
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "coredns";
+/// A lab without names is a lab: it is not waited for longer than this.
+const PATIENCE: Duration = Duration::from_secs(5);
+const REPLICAS: u32 = 2;
 
 /// The DNS server as two pods behind a service, so that a look-up goes the same way as everything else.
 pub(crate) fn dns(etcd: &[String], service_network: Ipv4Network) -> Option<Manifest> {
@@ -32,7 +46,7 @@ metadata:
   namespace: kube-system
   labels: {{k8s-app: kube-dns, kubernetes.io/name: CoreDNS}}
 spec:
-  replicas: 2
+  replicas: {REPLICAS}
   strategy: {{type: RollingUpdate, rollingUpdate: {{maxUnavailable: 1}}}}
   selector: {{matchLabels: {{k8s-app: kube-dns}}}}
   template:
@@ -54,6 +68,43 @@ spec:
 "
     );
     Some(Manifest { file: "(built-in) dns.yaml".into(), text })
+}
+
+/// Tells how the DNS servers are, until dropped. Ready once one of them is, or waiting is of no use.
+pub(crate) async fn watch_dns(store: Store, health: Health) {
+    let deployments = Reflector::<Deployment>::start_where(&store, Some(NAMESPACE), |deployment| {
+        deployment.metadata.name.as_deref() == Some(NAME)
+    });
+    let mut changed = deployments.subscribe();
+    deployments.wait_synced().await;
+    let mut deadline = Some(Instant::now() + PATIENCE);
+    loop {
+        changed.mark_unchanged();
+        let status = deployments.get(NAMESPACE, NAME).and_then(|deployment| deployment.status.clone());
+        let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
+        let message = format!("{available} of {REPLICAS} servers ready");
+        match deadline {
+            _ if available > 0 => {
+                deadline = None;
+                health.warn(COMPONENT, &message, &[]);
+            }
+            Some(at) if at > Instant::now() => health.set(COMPONENT, false, &message),
+            _ => {
+                let hint =
+                    format!("names do not resolve: {message}; `topo get pods -n {NAMESPACE}` says why");
+                health.warn(COMPONENT, &message, &[hint]);
+                deadline = None;
+            }
+        }
+        let next = async {
+            match deadline {
+                Some(at) => drop(timeout_at(at, changed.changed()).await),
+                // The reflector is held here.
+                None => drop(changed.changed().await),
+            }
+        };
+        next.await;
+    }
 }
 
 #[cfg(test)]

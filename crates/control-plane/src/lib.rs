@@ -5,6 +5,7 @@
 //! - `namespaces`: those that every cluster has;
 //! - `manifests`: what the topology file declares ([`check`] finds what is wrong with it beforehand);
 //! - controllers and scheduler;
+//! - `dns`: the cluster's DNS, a Deployment;
 //! - `pods`: whether those of them that are pods have become ready.
 
 mod addons;
@@ -79,6 +80,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     announce(namespaces::COMPONENT);
     announce(controllers::COMPONENT);
     announce(scheduler::COMPONENT);
+    announce(addons::COMPONENT);
     announce(manifests::COMPONENT);
     if !pods.is_empty() {
         announce(pods::COMPONENT);
@@ -95,6 +97,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let controllers = controllers::Options::new(options.service_network);
     tasks.spawn(controllers::run(controllers, store.clone(), health.clone()));
     tasks.spawn(scheduler::run(store.clone(), health.clone()));
+    tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
     if !pods.is_empty() {
         tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));
     }

@@ -84,7 +84,8 @@ async fn live(
 ) -> Result<std::convert::Infallible, cri::Error> {
     let node = options.node.clone();
     let mine = move |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node);
-    let pods = Reflector::start_where(store, None, mine);
+    // Most pods of a large cluster are other nodes'.
+    let pods = Reflector::start_mentioning(store, None, &format!("\"{}\"", options.node), mine);
     let shared = Arc::new(Shared {
         runtime: Runtime::new(options.runtime.clone())?,
         cni: Cni::new(

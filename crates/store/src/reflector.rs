@@ -32,7 +32,8 @@ use crate::backend::Backend;
 use crate::error::Error;
 use crate::typed::{Object, Store};
 
-use cache::Cache;
+use cache::{Cache, Filter};
+use memchr::memmem::Finder;
 
 /// The first try after trouble comes at once, for a leader is elected in a moment; later ones are rare.
 const FIRST: Duration = Duration::from_millis(5);
@@ -177,13 +178,34 @@ impl<K: Object + PartialEq + Send + Sync + 'static> Reflector<K> {
         namespace: Option<&str>,
         wanted: impl Fn(&K) -> bool + Send + Sync + 'static,
     ) -> Self {
+        Self::start_filtered(store, namespace, Filter { mention: None, wanted })
+    }
+
+    /// As [`Self::start_where`], but an object is only looked at if its JSON has `mention` in it, as
+    /// `"C0w1"` with the quotes: for those who watch many objects of which few are theirs.
+    #[must_use]
+    pub fn start_mentioning(
+        store: &Store,
+        namespace: Option<&str>,
+        mention: &str,
+        wanted: impl Fn(&K) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let mention = Some(Finder::new(mention).into_owned());
+        Self::start_filtered(store, namespace, Filter { mention, wanted })
+    }
+
+    fn start_filtered(
+        store: &Store,
+        namespace: Option<&str>,
+        filter: Filter<impl Fn(&K) -> bool + Send + Sync + 'static>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             cache: Mutex::new(Cache::default()),
             revision: AtomicI64::new(0),
             changed: watch::Sender::new(()),
             status: watch::Sender::new(Status::default()),
         });
-        let source = Source { backend: store.0.clone(), prefix: K::INFO.prefix(namespace), wanted };
+        let source = Source { backend: store.0.clone(), prefix: K::INFO.prefix(namespace), filter };
         let task = tokio::spawn(run(source, shared.clone()));
         Self(Arc::new(Inner { shared, task }))
     }
@@ -254,7 +276,7 @@ impl<K> Reflector<K> {
 struct Source<W> {
     backend: Backend,
     prefix: String,
-    wanted: W,
+    filter: Filter<W>,
 }
 
 async fn run<K, W>(source: Source<W>, shared: Arc<Shared<K>>)
@@ -287,7 +309,7 @@ where
     // writes anything, and etcd makes such a watch wait.
     let mut watch = source.backend.watch_from_now(&source.prefix).await?;
     let listing = source.backend.list(&source.prefix).await?;
-    let found = listing.entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.wanted)).collect();
+    let found = listing.entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.filter)).collect();
     let changed = shared.cache().replace(found);
     shared.revision.store(listing.revision, Ordering::Release);
     let invalid = shared.cache().invalid();
@@ -310,7 +332,7 @@ where
         if revision <= listing.revision {
             continue;
         }
-        let news = cache::news::<K>(update, &source.wanted);
+        let news = cache::news::<K>(update, &source.filter);
         let changed = news.is_some_and(|news| shared.cache().apply(news));
         shared.revision.store(revision, Ordering::Release);
         let invalid = shared.cache().invalid();

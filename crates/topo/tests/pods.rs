@@ -343,7 +343,10 @@ fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
     });
     gone(&bench, "c3");
     kill("-KILL", bench.status()["clusters"][0]["etcd"][0]["pid"].as_i64().unwrap());
-    bench.wait_ready();
+    wait_for("etcd restarted", SOON, || {
+        let etcd = &bench.status()["clusters"][0]["etcd"][0];
+        if etcd["ready"] == true && etcd["restarts"] == 1 { Ok(()) } else { Err(etcd.to_string()) }
+    });
     let told = bench.ok(["pod", "create", "C0w1", "c4"]);
     assert!(!told.is_empty());
     let after = get(&bench, "c1");
@@ -351,7 +354,8 @@ fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
     assert_eq!(main_container(&after)["restartCount"], 0);
     assert_eq!(after["status"]["podIP"], before["status"]["podIP"]);
     let (sent, answered) = ping.stop();
-    assert_eq!(sent, answered);
+    // The last may be on its way when it is stopped.
+    assert!(sent - answered <= 1, "{sent} sent, {answered} answered");
     assert!(sent > 3, "{sent}");
     // Still its pod: it can be deleted.
     bench.ok(["pod", "delete", "C0w1", "c1"]);
