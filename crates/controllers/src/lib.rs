@@ -7,6 +7,7 @@
 //! - `driver`: the loop that all share; `view`, `writer`: what a controller sees, and waiting for one's own
 //!   writes; `claim`: whose an object is;
 //! - `deployment`: from one template to the next; `replica_set`: as many pods as wanted;
+//! - `garbage`: what belongs to something that is gone goes;
 //! - `endpoint_slice`: the pods of services; `services`: their addresses and ports.
 //!
 //! Level-triggered: a change only names a key to be looked at; what is done follows from how things are. All
@@ -23,6 +24,7 @@ mod endpoint_slice;
 mod error;
 #[cfg(test)]
 mod fake;
+mod garbage;
 mod meta;
 mod pods;
 mod replica_set;

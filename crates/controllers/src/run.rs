@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::deployment::Deployments;
 use crate::driver::drive;
 use crate::endpoint_slice::EndpointSlices;
+use crate::garbage::Garbage;
 use crate::replica_set::ReplicaSets;
 use crate::services::Services;
 
@@ -92,4 +93,5 @@ fn start(cluster: &Cluster, options: &Options, tasks: &mut JoinSet<()>) {
     tasks.spawn(drive(Deployments::new(cluster), store.clone()));
     tasks.spawn(drive(ReplicaSets::new(cluster), store.clone()));
     tasks.spawn(drive(EndpointSlices::new(cluster), store.clone()));
+    tasks.spawn(drive(Garbage::new(cluster), store.clone()));
 }

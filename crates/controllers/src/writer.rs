@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::Rules;
 use api::types::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Preconditions};
+use api::{KindInfo, Rules};
 use serde_json::Value;
-use store::registry::{self, Deleted};
+use store::registry::{self, Deleted, Propagation};
 use store::{Object, Store};
 
 use crate::error::Result;
@@ -89,8 +89,12 @@ impl Writer {
     }
 
     fn note_gone<K: Object>(&self, object: &K) {
+        self.note_absent(K::FOLDER, &object.key(), object.uid());
+    }
+
+    fn note_absent(&self, folder: &'static str, name: &ObjectName, uid: &str) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.gone.push((K::FOLDER, object.key(), object.uid().to_owned()));
+        written.gone.push((folder, name.clone(), uid.to_owned()));
     }
 
     /// Stores a new object as the API server does, from what a client would send.
@@ -142,6 +146,58 @@ impl Writer {
         }
         Ok(())
     }
+
+    /// Changes an object of any kind if it is still the same one; it goes if it is being deleted and has no
+    /// finalizer any more.
+    pub(crate) async fn patch_raw(
+        &self,
+        info: &'static KindInfo,
+        (name, uid): (&ObjectName, &str),
+        change: impl Fn(&mut Value),
+    ) -> Result<()> {
+        let patch = |old: &Value| {
+            let mut new = old.clone();
+            if text(old, "/metadata/uid") == uid {
+                change(&mut new);
+            }
+            Ok(new)
+        };
+        let patched = registry::patch_raw(&self.store, info, &name.namespace, &name.name, patch).await;
+        match patched {
+            Ok(patched) => self.note_revision(info.folder, revision(&patched.new)),
+            Err(error) if error.is_not_found() => self.note_absent(info.folder, name, uid),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Deletes an object of any kind, if it is still there and the same one.
+    pub(crate) async fn delete_raw(
+        &self,
+        info: &'static KindInfo,
+        (name, uid): (&ObjectName, &str),
+        propagation: Propagation,
+    ) -> Result<()> {
+        let options = DeleteOptions {
+            preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
+            propagation_policy: Some(propagation.word().into()),
+            ..DeleteOptions::default()
+        };
+        let deleted = registry::delete_raw(&self.store, info, &name.namespace, &name.name, &options).await;
+        match deleted {
+            Ok(Deleted::Marked(marked)) => self.note_revision(info.folder, revision(&marked)),
+            Ok(Deleted::Gone(_)) | Err(registry::Error::Precondition { .. }) => {
+                self.note_absent(info.folder, name, uid);
+            }
+            Err(error) if error.is_not_found() => self.note_absent(info.folder, name, uid),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn revision(object: &Value) -> Option<i64> {
