@@ -7,6 +7,7 @@
 //! - `driver`: the loop that all share; `view`, `writer`: what a controller sees, and waiting for one's own
 //!   writes; `claim`: whose an object is;
 //! - `deployment`: from one template to the next; `replica_set`: as many pods as wanted;
+//! - `nodes`: those that are silent are not ready, and lose their pods;
 //! - `garbage`: what belongs to something that is gone goes;
 //! - `endpoint_slice`: the pods of services; `services`: their addresses and ports.
 //!
@@ -26,6 +27,7 @@ mod error;
 mod fake;
 mod garbage;
 mod meta;
+mod nodes;
 mod pods;
 mod replica_set;
 mod run;

@@ -16,6 +16,7 @@ use crate::deployment::Deployments;
 use crate::driver::drive;
 use crate::endpoint_slice::EndpointSlices;
 use crate::garbage::Garbage;
+use crate::nodes::Nodes;
 use crate::replica_set::ReplicaSets;
 use crate::services::Services;
 
@@ -93,5 +94,6 @@ fn start(cluster: &Cluster, options: &Options, tasks: &mut JoinSet<()>) {
     tasks.spawn(drive(Deployments::new(cluster), store.clone()));
     tasks.spawn(drive(ReplicaSets::new(cluster), store.clone()));
     tasks.spawn(drive(EndpointSlices::new(cluster), store.clone()));
+    tasks.spawn(drive(Nodes::new(cluster, options.node_monitor_grace), store.clone()));
     tasks.spawn(drive(Garbage::new(cluster), store.clone()));
 }
