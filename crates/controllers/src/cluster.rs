@@ -3,7 +3,7 @@
 use api::VirtualIP;
 use api::types::api::apps::v1::{Deployment, ReplicaSet};
 use api::types::api::coordination::v1::Lease;
-use api::types::api::core::v1::{Node, Pod, Service};
+use api::types::api::core::v1::{Namespace, Node, Pod, Service};
 use api::types::api::discovery::v1::EndpointSlice;
 use api::types::api::networking::v1::IPAddress;
 use store::events::Recorder;
@@ -16,6 +16,7 @@ use crate::clock::Clock;
 pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    pub(crate) namespaces: Reflector<Namespace>,
     pub(crate) nodes: Reflector<Node>,
     pub(crate) node_leases: Reflector<Lease>,
     pub(crate) pods: Reflector<Pod>,
@@ -35,6 +36,7 @@ impl Cluster {
         Self {
             store: store.clone(),
             clock,
+            namespaces: start(store),
             nodes: start(store),
             node_leases: Reflector::start(store, Some(crate::nodes::LEASES)),
             pods: start(store),

@@ -8,7 +8,7 @@
 //!   writes; `claim`: whose an object is;
 //! - `deployment`: from one template to the next; `replica_set`: as many pods as wanted;
 //! - `nodes`: those that are silent are not ready, and lose their pods;
-//! - `garbage`: what belongs to something that is gone goes;
+//! - `garbage`: what belongs to something that is gone goes; `namespaces`: what is in one that goes;
 //! - `endpoint_slice`: the pods of services; `services`: their addresses and ports.
 //!
 //! Level-triggered: a change only names a key to be looked at; what is done follows from how things are. All
@@ -27,6 +27,7 @@ mod error;
 mod fake;
 mod garbage;
 mod meta;
+mod namespaces;
 mod nodes;
 mod pods;
 mod replica_set;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use api::kinds::NAMESPACES;
 use api::types::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Preconditions};
 use api::{KindInfo, Rules};
 use serde_json::Value;
@@ -116,7 +117,7 @@ impl Writer {
             }
         };
         let changed = registry::modify(&self.store, of.namespace(), of.name(), change_same).await?;
-        if changed.is_deleting() && !has_finalizers(&changed) && grace_is_over(&changed) {
+        if changed.is_deleting() && !is_held(&changed) && grace_is_over(&changed) {
             self.note_gone(&changed);
         } else {
             self.note(&changed);
@@ -204,8 +205,10 @@ fn revision(object: &Value) -> Option<i64> {
     object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
 }
 
-fn has_finalizers(object: &impl Meta) -> bool {
-    object.meta().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
+/// A namespace has a finalizer of its own, which its controller takes away.
+fn is_held<K: Object>(object: &K) -> bool {
+    let finalizers = object.meta().finalizers.as_ref();
+    *K::INFO == NAMESPACES || finalizers.is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 fn grace_is_over(object: &impl Meta) -> bool {
