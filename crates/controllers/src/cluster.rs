@@ -2,7 +2,8 @@
 
 use api::VirtualIP;
 use api::types::api::apps::v1::{Deployment, ReplicaSet};
-use api::types::api::core::v1::{Node, Pod, Service};
+use api::types::api::coordination::v1::Lease;
+use api::types::api::core::v1::{Namespace, Node, Pod, Service};
 use api::types::api::discovery::v1::EndpointSlice;
 use api::types::api::networking::v1::IPAddress;
 use store::events::Recorder;
@@ -15,7 +16,9 @@ use crate::clock::Clock;
 pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    pub(crate) namespaces: Reflector<Namespace>,
     pub(crate) nodes: Reflector<Node>,
+    pub(crate) node_leases: Reflector<Lease>,
     pub(crate) pods: Reflector<Pod>,
     pub(crate) services: Reflector<Service>,
     pub(crate) endpoint_slices: Reflector<EndpointSlice>,
@@ -33,7 +36,9 @@ impl Cluster {
         Self {
             store: store.clone(),
             clock,
+            namespaces: start(store),
             nodes: start(store),
+            node_leases: Reflector::start(store, Some(crate::nodes::LEASES)),
             pods: start(store),
             services: start(store),
             endpoint_slices: start(store),

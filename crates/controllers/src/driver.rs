@@ -30,6 +30,10 @@ const WORKERS: usize = 16;
 /// After as many plans others get their turn.
 const TURN: usize = 64;
 
+/// If what was written does not show for so long, something is wrong with the view or with etcd, and the key is
+/// looked at all the same.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One of the things that a cluster's control plane keeps true.
 pub(crate) trait Controller: Send + 'static {
     /// As in logs and events: `replicaset-controller`.
@@ -92,7 +96,7 @@ struct Driver<C: Controller> {
     queue: Queue<C::Key>,
     tasks: JoinSet<(C::Key, Written, Result<()>)>,
     /// What was written and does not show yet.
-    unseen: BTreeMap<C::Key, Written>,
+    unseen: BTreeMap<C::Key, (Instant, Written)>,
     /// Keys that are to be looked at when it does.
     blocked: BTreeSet<C::Key>,
 }
@@ -121,8 +125,12 @@ impl<C: Controller> Driver<C> {
     fn unblock(&mut self) {
         let sources = self.controller.sources();
         let seen = |written: &Written| written.is_seen(&sources);
-        let shown: Vec<_> =
-            self.unseen.iter().filter(|(_, written)| seen(written)).map(|(key, _)| key.clone()).collect();
+        let shown: Vec<_> = self
+            .unseen
+            .iter()
+            .filter(|(_, (_, written))| seen(written))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in shown {
             self.unseen.remove(&key);
             if self.blocked.remove(&key) {
@@ -139,9 +147,7 @@ impl<C: Controller> Driver<C> {
             }
             let now = Instant::now().into_std();
             let Some(key) = self.queue.pop(now) else { return false };
-            if self.unseen.contains_key(&key) {
-                self.queue.done(&key);
-                self.blocked.insert(key);
+            if self.must_wait(&key) {
                 continue;
             }
             let plan = self.controller.plan(&key);
@@ -162,6 +168,22 @@ impl<C: Controller> Driver<C> {
         true
     }
 
+    /// Whether what was written of a key does not show yet; it comes back when it does.
+    fn must_wait(&mut self, key: &C::Key) -> bool {
+        let Some((since, _)) = self.unseen.get(key) else { return false };
+        let until = *since + PATIENCE;
+        if Instant::now() >= until {
+            tracing::warn!(controller = C::NAME, %key, "what was written does not show");
+            self.unseen.remove(key);
+            self.blocked.remove(key);
+            return false;
+        }
+        self.queue.done(key);
+        self.queue.add_at(key.clone(), until.into_std());
+        self.blocked.insert(key.clone());
+        true
+    }
+
     fn finish(&mut self, done: Result<(C::Key, Written, Result<()>), tokio::task::JoinError>) {
         let (key, mut written, result) = match done {
             Ok(done) => done,
@@ -173,7 +195,7 @@ impl<C: Controller> Driver<C> {
         };
         if !written.is_empty() {
             written.since(&self.controller.sources());
-            self.unseen.insert(key.clone(), written);
+            self.unseen.insert(key.clone(), (Instant::now(), written));
         }
         match result {
             Ok(()) => self.queue.done(&key),

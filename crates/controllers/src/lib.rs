@@ -7,6 +7,8 @@
 //! - `driver`: the loop that all share; `view`, `writer`: what a controller sees, and waiting for one's own
 //!   writes; `claim`: whose an object is;
 //! - `deployment`: from one template to the next; `replica_set`: as many pods as wanted;
+//! - `nodes`: those that are silent are not ready, and lose their pods;
+//! - `garbage`: what belongs to something that is gone goes; `namespaces`: what is in one that goes;
 //! - `endpoint_slice`: the pods of services; `services`: their addresses and ports.
 //!
 //! Level-triggered: a change only names a key to be looked at; what is done follows from how things are. All
@@ -23,7 +25,10 @@ mod endpoint_slice;
 mod error;
 #[cfg(test)]
 mod fake;
+mod garbage;
 mod meta;
+mod namespaces;
+mod nodes;
 mod pods;
 mod replica_set;
 mod run;

@@ -3,11 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use api::types::jiff::Timestamp;
 use ipnetwork::Ipv4Network;
-use runtime::Health;
-use store::Store;
+use runtime::{Health, chain};
 use store::allocator::Allocator;
 use store::leader::{Candidate, Standing};
+use store::{Store, events};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
@@ -15,6 +16,9 @@ use crate::cluster::Cluster;
 use crate::deployment::Deployments;
 use crate::driver::drive;
 use crate::endpoint_slice::EndpointSlices;
+use crate::garbage::Garbage;
+use crate::namespaces::Namespaces;
+use crate::nodes::Nodes;
 use crate::replica_set::ReplicaSets;
 use crate::services::Services;
 
@@ -22,6 +26,9 @@ use crate::services::Services;
 pub const COMPONENT: &str = "controllers";
 /// The lease that says whose controllers of a cluster work.
 pub const LEASE: &str = "kube-controller-manager";
+
+/// Old events are looked for so often.
+const EXPIRE: Duration = Duration::from_secs(300);
 
 /// What the controllers are told.
 #[derive(Debug, Clone)]
@@ -92,4 +99,19 @@ fn start(cluster: &Cluster, options: &Options, tasks: &mut JoinSet<()>) {
     tasks.spawn(drive(Deployments::new(cluster), store.clone()));
     tasks.spawn(drive(ReplicaSets::new(cluster), store.clone()));
     tasks.spawn(drive(EndpointSlices::new(cluster), store.clone()));
+    tasks.spawn(drive(Nodes::new(cluster, options.node_monitor_grace), store.clone()));
+    tasks.spawn(drive(Namespaces::new(cluster), store.clone()));
+    tasks.spawn(expire_events(store.clone()));
+    tasks.spawn(drive(Garbage::new(cluster), store.clone()));
+}
+
+/// Deletes events that nobody has told again for an hour.
+async fn expire_events(store: Store) {
+    loop {
+        // What cannot be deleted now is deleted the next time.
+        if let Err(error) = events::expire(&store, events::TTL, Timestamp::now()).await {
+            tracing::debug!(error = chain(&error), "old events stay for now");
+        }
+        tokio::time::sleep(EXPIRE).await;
+    }
 }

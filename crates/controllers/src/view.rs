@@ -80,6 +80,11 @@ impl<K: Object + PartialEq + Send + Sync + 'static> View<K> {
 }
 
 impl<K> View<K> {
+    /// Whether it is being told of changes now.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.reflector.connected()
+    }
+
     pub(crate) fn get(&self, name: &ObjectName) -> Option<&Arc<K>> {
         self.objects.get(name)
     }

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::Rules;
+use api::kinds::NAMESPACES;
 use api::types::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Preconditions};
+use api::{KindInfo, Rules};
 use serde_json::Value;
-use store::registry::{self, Deleted};
+use store::registry::{self, Deleted, Propagation};
 use store::{Object, Store};
 
 use crate::error::Result;
@@ -89,8 +90,12 @@ impl Writer {
     }
 
     fn note_gone<K: Object>(&self, object: &K) {
+        self.note_absent(K::FOLDER, &object.key(), object.uid());
+    }
+
+    fn note_absent(&self, folder: &'static str, name: &ObjectName, uid: &str) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.gone.push((K::FOLDER, object.key(), object.uid().to_owned()));
+        written.gone.push((folder, name.clone(), uid.to_owned()));
     }
 
     /// Stores a new object as the API server does, from what a client would send.
@@ -112,7 +117,7 @@ impl Writer {
             }
         };
         let changed = registry::modify(&self.store, of.namespace(), of.name(), change_same).await?;
-        if changed.is_deleting() && !has_finalizers(&changed) && grace_is_over(&changed) {
+        if changed.is_deleting() && !is_held(&changed) && grace_is_over(&changed) {
             self.note_gone(&changed);
         } else {
             self.note(&changed);
@@ -142,14 +147,68 @@ impl Writer {
         }
         Ok(())
     }
+
+    /// Changes an object of any kind if it is still the same one; it goes if it is being deleted and has no
+    /// finalizer any more.
+    pub(crate) async fn patch_raw(
+        &self,
+        info: &'static KindInfo,
+        (name, uid): (&ObjectName, &str),
+        change: impl Fn(&mut Value),
+    ) -> Result<()> {
+        let patch = |old: &Value| {
+            let mut new = old.clone();
+            if text(old, "/metadata/uid") == uid {
+                change(&mut new);
+            }
+            Ok(new)
+        };
+        let patched = registry::patch_raw(&self.store, info, &name.namespace, &name.name, patch).await;
+        match patched {
+            Ok(patched) => self.note_revision(info.folder, revision(&patched.new)),
+            Err(error) if error.is_not_found() => self.note_absent(info.folder, name, uid),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Deletes an object of any kind, if it is still there and the same one.
+    pub(crate) async fn delete_raw(
+        &self,
+        info: &'static KindInfo,
+        (name, uid): (&ObjectName, &str),
+        propagation: Propagation,
+    ) -> Result<()> {
+        let options = DeleteOptions {
+            preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
+            propagation_policy: Some(propagation.word().into()),
+            ..DeleteOptions::default()
+        };
+        let deleted = registry::delete_raw(&self.store, info, &name.namespace, &name.name, &options).await;
+        match deleted {
+            Ok(Deleted::Marked(marked)) => self.note_revision(info.folder, revision(&marked)),
+            Ok(Deleted::Gone(_)) | Err(registry::Error::Precondition { .. }) => {
+                self.note_absent(info.folder, name, uid);
+            }
+            Err(error) if error.is_not_found() => self.note_absent(info.folder, name, uid),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn revision(object: &Value) -> Option<i64> {
     object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
 }
 
-fn has_finalizers(object: &impl Meta) -> bool {
-    object.meta().finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
+/// A namespace has a finalizer of its own, which its controller takes away.
+fn is_held<K: Object>(object: &K) -> bool {
+    let finalizers = object.meta().finalizers.as_ref();
+    *K::INFO == NAMESPACES || finalizers.is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 fn grace_is_over(object: &impl Meta) -> bool {
