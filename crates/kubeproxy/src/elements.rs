@@ -97,8 +97,9 @@ pub(crate) fn of_frontend(frontend: &Frontend, balance: &Balance) -> Vec<Placed>
     for ((index, backend), chosen) in backends.iter().enumerate().zip(layout::numbers(backends)) {
         let comment = endpoint_comment(&balance.owner, backend);
         put(Role::Choices, with_number(&at, index as u32), number(chosen), comment.clone());
-        for balancer in layout::balancers(mark) {
-            let key = with_number(&at, chosen | balancer & MASQUERADE);
+        // Both, whoever is masqueraded now: with the next change it may be others.
+        for chosen in [chosen, chosen | MASQUERADE] {
+            let key = with_number(&at, chosen);
             put(Role::Chosen, key, endpoint(&frontend.place, backend), comment.clone());
         }
     }

@@ -22,6 +22,8 @@ mod chains;
 mod elements;
 mod error;
 mod events;
+#[cfg(test)]
+mod fake;
 pub mod frontend;
 mod inputs;
 mod layout;

@@ -29,10 +29,10 @@ pub enum Op {
     Delete(&'static Map, Box<[u8]>),
     /// The rules of a chain that is to be deleted: what they lead to may be deleted, too.
     Flush(String),
-    /// A chain to which nothing leads any more.
-    DeleteChain(String),
     /// A map that no rule uses any more, with its elements.
     DeleteMap(String),
+    /// A chain to which nothing leads any more.
+    DeleteChain(String),
 }
 
 impl Op {
@@ -59,8 +59,9 @@ impl Op {
             Self::Delete(map, _) if is_entrance(map) => 13,
             Self::Delete(..) => 14,
             Self::Flush(_) => 15,
-            Self::DeleteChain(_) => 16,
-            Self::DeleteMap(_) => 17,
+            // Its verdicts lead to chains.
+            Self::DeleteMap(_) => 16,
+            Self::DeleteChain(_) => 17,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::apply::Kernel;
 use crate::elements::{endpoint_comment, frontend_key};
 use crate::error::Result;
 use crate::frontend::{Backend, Frontend, Place, Protocol};
-use crate::layout::{HAIRPINS, KINDS, Kind, MASQUERADE, Role};
+use crate::layout::{HAIRPINS, KINDS, Kind, Role};
 use crate::ops::{Elements, Op, compare_map, compare_structures, in_order};
 use crate::plan::PodAddress;
 use crate::state::{Moved, Places, Plan, Source, State};
@@ -167,12 +167,9 @@ impl<K: Kernel> Proxy<K> {
                 let Some((frontend, _)) = split(&key) else { continue };
                 let Value::Data(number) = &choice.value else { continue };
                 let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else { continue };
-                let found = [number, number | MASQUERADE].into_iter().find_map(|number| {
-                    let mut key = frontend.to_vec();
-                    key::number(&mut key, number);
-                    chosen.get(key.as_slice())
-                });
-                if let Some(element) = found {
+                let mut chosen_key = frontend.to_vec();
+                key::number(&mut chosen_key, number);
+                if let Some(element) = chosen.get(chosen_key.as_slice()) {
                     place(&mut places, kind, &key, &element.value);
                 }
             }
