@@ -53,11 +53,11 @@ impl Networks {
 
 /// The parts of the table that are not elements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Structure {
+pub struct Structure {
     /// By name.
-    pub(crate) maps: BTreeMap<&'static str, &'static Map>,
+    pub maps: BTreeMap<&'static str, &'static Map>,
     /// By name.
-    pub(crate) chains: BTreeMap<String, Chain>,
+    pub chains: BTreeMap<String, Chain>,
 }
 
 /// The name of the chain that balances connections with a mark.

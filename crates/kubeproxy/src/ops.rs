@@ -97,7 +97,7 @@ pub(crate) fn compare(old: Vec<Placed>, new: Vec<Placed>) -> Vec<Op> {
 }
 
 /// Elements by their keys.
-pub(crate) type Elements = BTreeMap<Box<[u8]>, Element>;
+pub type Elements = BTreeMap<Box<[u8]>, Element>;
 
 /// What makes the elements of a map the wanted ones.
 pub(crate) fn compare_map(map: &'static Map, mut there: Elements, wanted: Elements) -> Vec<Op> {

@@ -188,7 +188,7 @@ impl<K: Kernel> Runner<K> {
     }
 
     fn warn(&self, warnings: Vec<String>, sources: &[Source]) {
-        let conflicts = sources.iter().flat_map(|source| self.proxy.state.conflicts(source));
+        let conflicts = sources.iter().flat_map(|source| self.proxy.state().conflicts(source));
         for warning in warnings.into_iter().chain(conflicts) {
             tracing::warn!(node = self.options.node, "{warning}");
         }
@@ -219,7 +219,7 @@ impl<K: Kernel> Runner<K> {
 
     /// Writes on the board how it is, but not too often; says when to do it if it is too early.
     fn tell(&mut self) -> Option<Instant> {
-        let count = self.proxy.state.len();
+        let count = self.proxy.state().len();
         let s = if count == 1 { "" } else { "s" };
         let mut message = format!("{count} service{s}");
         let troubles = [self.failed.clone(), self.inputs.trouble()];

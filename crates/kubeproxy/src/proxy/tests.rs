@@ -97,9 +97,9 @@ fn plans(burst: &[(u8, Option<Wish>)]) -> Vec<(Source, Option<Plan>)> {
 
 /// The table as the state describes it.
 fn expected(proxy: &Proxy<Fake>) -> crate::fake::Table {
-    let structure = proxy.state.structure();
+    let structure = proxy.state().structure();
     let elements = |map: &&'static nft::ruleset::Map| {
-        let elements = if map.is_dynamic() { Elements::new() } else { proxy.state.elements(map) };
+        let elements = if map.is_dynamic() { Elements::new() } else { proxy.state().elements(map) };
         (map.name.to_owned(), (**map, elements))
     };
     crate::fake::Table { maps: structure.maps.values().map(elements).collect(), chains: structure.chains.clone() }
@@ -271,16 +271,16 @@ fn the_first_by_name_has_a_frontend_that_two_want() {
     proxy.load([]).unwrap();
     let plan = |n: u8| wanted(&[n]).plan(n);
     let frontend = *plan(1).frontends.keys().next().unwrap();
-    let owner = |proxy: &Proxy<Fake>| proxy.state.balance(&frontend).map(|balance| balance.owner.to_string());
+    let owner = |proxy: &Proxy<Fake>| proxy.state().balance(&frontend).map(|balance| balance.owner.to_string());
     proxy.change([(source(2), Some(plan(2)))]).unwrap();
     assert_eq!(owner(&proxy).unwrap(), "default/s2:http");
     proxy.change([(source(1), Some(plan(1)))]).unwrap();
     assert_eq!(owner(&proxy).unwrap(), "default/s1:http");
     assert_eq!(
-        proxy.state.conflicts(&source(2)),
+        proxy.state().conflicts(&source(2)),
         ["service default/s2: 100.64.0.1:80/tcp is taken by service default/s1"]
     );
-    assert_eq!(proxy.state.conflicts(&source(1)), [""; 0]);
+    assert_eq!(proxy.state().conflicts(&source(1)), [""; 0]);
     proxy.change([(source(1), None)]).unwrap();
     assert_eq!(owner(&proxy).unwrap(), "default/s2:http");
     let expected = expected(&proxy);

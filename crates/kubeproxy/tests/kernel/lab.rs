@@ -199,6 +199,11 @@ impl Lab {
         });
     }
 
+    /// Waits for something of the store.
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.servers.block_on(future)
+    }
+
     pub(crate) fn delete(&self, kind: &str, name: &str) {
         let info = kinds::by_name(kind).unwrap();
         self.servers.block_on(self.store.delete_raw(info, "default", name, None)).unwrap();
@@ -232,6 +237,38 @@ impl Lab {
             "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
         }));
     }
+}
+
+/// Service number `n` and its slice, as they are stored.
+pub(crate) fn numbered(n: u32, endpoints: u32) -> (Value, Value) {
+    let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 1)) + n);
+    let name = format!("svc-{n}");
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "internalTrafficPolicy": "Cluster",
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}],
+            "sessionAffinity": "None", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+        },
+    });
+    let endpoint = |k: u32| {
+        let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(11, 10, 0, 2)) + n * endpoints + k);
+        json!({
+            "addresses": [ip], "nodeName": format!("w{}", k + 1),
+            "conditions": {"ready": true, "serving": true, "terminating": false},
+            "targetRef": {"kind": "Pod", "namespace": "default", "name": format!("{name}-{k}")},
+        })
+    };
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": format!("{name}-x"), "namespace": "default",
+            "labels": {"kubernetes.io/service-name": name},
+        },
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>(),
+    });
+    (service, slice)
 }
 
 /// A pod as a slice has it.
@@ -321,6 +358,16 @@ impl Worker {
     }
 
     pub(crate) fn start_proxy_with(&mut self, store: &Store, resync: Duration) {
+        self.launch(store, resync);
+        self.wait_until(true, "");
+    }
+
+    /// One that has a reason not to be ready.
+    pub(crate) fn start_proxy_unready(&mut self, store: &Store) {
+        self.launch(store, Duration::from_secs(60));
+    }
+
+    fn launch(&mut self, store: &Store, resync: Duration) {
         let health = Health::default();
         health.announce(kubeproxy::COMPONENT, ComponentKind::Builtin, "0");
         let board = health.watch();
@@ -339,7 +386,6 @@ impl Worker {
             });
         });
         self.proxy = Some(Proxy { stop: Some(stop), thread: Some(thread), board });
-        self.wait_until(true, "");
     }
 
     pub(crate) fn stop_proxy(&mut self) {
