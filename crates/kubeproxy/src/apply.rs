@@ -19,8 +19,11 @@ pub const OWNER: &str = "knetsim kube-proxy";
 /// Bytes that open and close a batch.
 const FRAME: usize = 64;
 
-/// What is asked of the kernel.
-pub(crate) trait Kernel {
+/// What is asked of the kernel. The other one is the fake of the tests.
+///
+/// # Errors
+/// Each operation fails with what the kernel says; `observe` with [`Error::Foreign`] where the table is somebody else's.
+pub trait Kernel {
     /// How the table stands to what it is to be; none if there is none.
     fn observe(&mut self, wanted: &Structure) -> Result<Option<Observed>>;
     /// The elements of a map of the table.
@@ -42,6 +45,8 @@ pub struct Netlink {
     socket: Socket,
     table: Table,
     comment: String,
+    /// Bytes of a batch, where that is less than the kernel takes.
+    at_most: usize,
 }
 
 fn failed(what: &'static str) -> impl Fn(nft::Error) -> Error {
@@ -55,7 +60,14 @@ impl Netlink {
     /// When the kernel has no netfilter.
     pub fn open(family: ruleset::Family, node: &str) -> Result<Self> {
         let socket = Socket::open().map_err(failed("open netfilter"))?;
-        Ok(Self { socket, table: Table::new(family, TABLE), comment: format!("{OWNER} of {node}") })
+        Ok(Self { socket, table: Table::new(family, TABLE), comment: format!("{OWNER} of {node}"), at_most: usize::MAX })
+    }
+
+    /// Sends no batch of more bytes: as where the kernel caps the send buffer.
+    #[must_use]
+    pub fn at_most(mut self, bytes: usize) -> Self {
+        self.at_most = bytes;
+        self
     }
 
     /// The table as it is, if it is ours; none if there is none.
@@ -74,8 +86,7 @@ impl Netlink {
     }
 
     pub(crate) fn each_element(&mut self, map: &str, each: impl FnMut(ruleset::LiveElement)) -> Result<()> {
-        ruleset::live_elements(&mut self.socket, &self.table, map, each)
-            .map_err(failed("read the elements of a map"))
+        ruleset::live_elements(&mut self.socket, &self.table, map, each).map_err(failed("read the elements of a map"))
     }
 }
 
@@ -112,6 +123,7 @@ impl Kernel for Netlink {
     fn commit(&mut self, ops: &[Op]) -> Result<u32> {
         let units = units(&self.table, &self.comment, ops);
         let total = units.iter().map(Unit::size).sum::<usize>() + FRAME;
+        let total = total.min(self.at_most);
         let limit = self.socket.room_for(total).map_err(failed("make room for the rules of services"))?;
         let (mut transaction, mut size, mut count) = (Transaction::new(), FRAME, 0);
         for unit in units {
@@ -139,8 +151,7 @@ impl Kernel for Netlink {
     }
 
     fn flows(&mut self, protocol: u8) -> Result<Vec<Flow>> {
-        conntrack::flows(&mut self.socket, self.table.family, protocol)
-            .map_err(failed("read tracked connections"))
+        conntrack::flows(&mut self.socket, self.table.family, protocol).map_err(failed("read tracked connections"))
     }
 
     fn forget(&mut self, flow: &Flow) -> Result<()> {

@@ -97,8 +97,9 @@ pub(crate) fn of_frontend(frontend: &Frontend, balance: &Balance) -> Vec<Placed>
     for ((index, backend), chosen) in backends.iter().enumerate().zip(layout::numbers(backends)) {
         let comment = endpoint_comment(&balance.owner, backend);
         put(Role::Choices, with_number(&at, index as u32), number(chosen), comment.clone());
-        for balancer in layout::balancers(mark) {
-            let key = with_number(&at, chosen | balancer & MASQUERADE);
+        // Both, whoever is masqueraded now: with the next change it may be others.
+        for chosen in [chosen, chosen | MASQUERADE] {
+            let key = with_number(&at, chosen);
             put(Role::Chosen, key, endpoint(&frontend.place, backend), comment.clone());
         }
     }
@@ -128,9 +129,7 @@ pub(crate) fn of_shared(shared: Shared, name: &str) -> Option<Placed> {
         Shared::ClusterIp(ip) => {
             (&CLUSTER_IPS, Element { key: address(ip, 1), value: Value::Nothing, comment: name })
         }
-        Shared::Hairpin(ip) => {
-            (&HAIRPINS, Element { key: address(ip, 2), value: Value::Nothing, comment: name })
-        }
+        Shared::Hairpin(ip) => (&HAIRPINS, Element { key: address(ip, 2), value: Value::Nothing, comment: name }),
         Shared::Balancer(kind, mark) => {
             let verdict = match layout::meaning(mark) {
                 Meaning::Drop => Verdict::Drop,

@@ -13,7 +13,7 @@
 //! - `layout`, `elements`, `chains`: how frontends become elements of maps that all services share, and the few rules
 //!   that look there;
 //! - [`ops`]: what has to be done to the table, in an order that may be interrupted;
-//! - [`apply`]: the kernel;
+//! - [`apply`]: the kernel; [`proxy`]: keeps the one as the other wants it;
 //! - [`reconcile`]: the loop of a worker;
 //! - [`show`]: the rules of a service in words, from the table itself.
 
@@ -22,17 +22,19 @@ mod chains;
 mod elements;
 mod error;
 mod events;
+#[cfg(test)]
+mod fake;
 pub mod frontend;
 mod inputs;
 mod layout;
 pub mod objects;
 pub mod ops;
 pub mod plan;
-mod proxy;
+pub mod proxy;
 pub mod reconcile;
 pub mod show;
 pub mod state;
 
-pub use chains::Networks;
+pub use chains::{Networks, Structure};
 pub use error::{Error, Result};
 pub use reconcile::{COMPONENT, Options, run};

@@ -29,10 +29,10 @@ pub enum Op {
     Delete(&'static Map, Box<[u8]>),
     /// The rules of a chain that is to be deleted: what they lead to may be deleted, too.
     Flush(String),
-    /// A chain to which nothing leads any more.
-    DeleteChain(String),
     /// A map that no rule uses any more, with its elements.
     DeleteMap(String),
+    /// A chain to which nothing leads any more.
+    DeleteChain(String),
 }
 
 impl Op {
@@ -59,16 +59,16 @@ impl Op {
             Self::Delete(map, _) if is_entrance(map) => 13,
             Self::Delete(..) => 14,
             Self::Flush(_) => 15,
-            Self::DeleteChain(_) => 16,
-            Self::DeleteMap(_) => 17,
+            // Its verdicts lead to chains.
+            Self::DeleteMap(_) => 16,
+            Self::DeleteChain(_) => 17,
         }
     }
 }
 
 /// Whether a map decides that a packet is for a service at all.
 fn is_entrance(map: &Map) -> bool {
-    let frontends =
-        |kind: layout::Kind| kind.map(Role::Frontends).is_some_and(|other| other.name == map.name);
+    let frontends = |kind: layout::Kind| kind.map(Role::Frontends).is_some_and(|other| other.name == map.name);
     map.name == CLUSTER_IPS.name || layout::KINDS.into_iter().any(frontends)
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn compare(old: Vec<Placed>, new: Vec<Placed>) -> Vec<Op> {
 }
 
 /// Elements by their keys.
-pub(crate) type Elements = BTreeMap<Box<[u8]>, Element>;
+pub type Elements = BTreeMap<Box<[u8]>, Element>;
 
 /// What makes the elements of a map the wanted ones.
 pub(crate) fn compare_map(map: &'static Map, mut there: Elements, wanted: Elements) -> Vec<Op> {
@@ -155,8 +155,7 @@ impl Observed {
 /// something else.
 pub(crate) fn compare_structures(there: &Observed, wanted: &Structure) -> Option<Vec<Op>> {
     let other = |standing: &Standing| *standing == Standing::Other;
-    let map =
-        |(name, standing): (&String, &Standing)| other(standing) && wanted.maps.contains_key(name.as_str());
+    let map = |(name, standing): (&String, &Standing)| other(standing) && wanted.maps.contains_key(name.as_str());
     let chain = |(name, standing): (&String, &Standing)| other(standing) && wanted.chains.contains_key(name);
     if there.maps.iter().any(map) || there.chains.iter().any(chain) {
         return None;

@@ -12,7 +12,7 @@ use crate::apply::Kernel;
 use crate::elements::{endpoint_comment, frontend_key};
 use crate::error::Result;
 use crate::frontend::{Backend, Frontend, Place, Protocol};
-use crate::layout::{HAIRPINS, KINDS, Kind, MASQUERADE, Role};
+use crate::layout::{HAIRPINS, KINDS, Kind, Role};
 use crate::ops::{Elements, Op, compare_map, compare_structures, in_order};
 use crate::plan::PodAddress;
 use crate::state::{Moved, Places, Plan, Source, State};
@@ -22,9 +22,9 @@ const ICMP6: u8 = libc::IPPROTO_ICMPV6 as u8;
 
 /// The state and the kernel.
 #[derive(Debug)]
-pub(crate) struct Proxy<K> {
+pub struct Proxy<K> {
     kernel: K,
-    pub(crate) state: State,
+    state: State,
     /// The worker's own address.
     node: IpAddr,
     /// The generation in which the table was as the state wants it; none when that is not known.
@@ -33,15 +33,16 @@ pub(crate) struct Proxy<K> {
 
 /// What a sync has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Done {
+pub struct Done {
     /// Operations that were carried out.
-    pub(crate) ops: usize,
+    pub ops: usize,
     /// What was wrong though nothing had been wanted, in words.
-    pub(crate) repaired: Option<String>,
+    pub repaired: Option<String>,
 }
 
 impl<K: Kernel> Proxy<K> {
-    pub(crate) fn new(kernel: K, state: State, node: IpAddr) -> Self {
+    /// Nothing is known of the table yet; `node` is the worker's own address.
+    pub fn new(kernel: K, state: State, node: IpAddr) -> Self {
         Self { kernel, state, node, settled: None }
     }
 
@@ -50,8 +51,17 @@ impl<K: Kernel> Proxy<K> {
         &mut self.kernel
     }
 
+    /// What is wanted.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The first state: what is in the table already stays where it is.
-    pub(crate) fn load(&mut self, plans: impl IntoIterator<Item = (Source, Plan)>) -> Result<Done> {
+    ///
+    /// # Errors
+    /// The kernel's; call it again.
+    pub fn load(&mut self, plans: impl IntoIterator<Item = (Source, Plan)>) -> Result<Done> {
         let places = self.places()?;
         self.state = State::new(self.state.networks().clone());
         self.state.set_places(places);
@@ -62,7 +72,10 @@ impl<K: Kernel> Proxy<K> {
     }
 
     /// Replaces what objects want, and brings the table to it. Nothing is written where nothing changes.
-    pub(crate) fn change(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) -> Result<Done> {
+    ///
+    /// # Errors
+    /// The kernel's. The state is the new one all the same; [`Proxy::resync`] brings the table to it.
+    pub fn change(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) -> Result<Done> {
         let (ops, moved) = self.state.change(plans);
         let done = match self.settled {
             Some(_) if ops.is_empty() => Done::default(),
@@ -87,7 +100,10 @@ impl<K: Kernel> Proxy<K> {
     }
 
     /// Looks whether the table is as it should be, if anybody has changed any rule since it was.
-    pub(crate) fn resync(&mut self) -> Result<Done> {
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn resync(&mut self) -> Result<Done> {
         if self.settled.is_some() && self.settled == Some(self.kernel.generation()?) {
             return Ok(Done::default());
         }
@@ -125,11 +141,7 @@ impl<K: Kernel> Proxy<K> {
             }
         };
         for map in structure.maps.values().filter(|map| !map.is_dynamic()) {
-            let live = if there.maps.contains_key(map.name) {
-                self.kernel.elements(map.name)?
-            } else {
-                Elements::new()
-            };
+            let live = if there.maps.contains_key(map.name) { self.kernel.elements(map.name)? } else { Elements::new() };
             ops.extend(compare_map(map, live, self.state.elements(map)));
         }
         Ok(in_order(ops))
@@ -163,23 +175,17 @@ impl<K: Kernel> Proxy<K> {
                 _ => Ok(Elements::new()),
             };
             let endpoints = read(&mut self.kernel, Role::Endpoints)?;
-            let (choices, chosen) =
-                (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
+            let (choices, chosen) = (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
             for (key, element) in endpoints {
                 place(&mut places, kind, &key, &element.value);
             }
             for (key, choice) in choices {
                 let Some((frontend, _)) = split(&key) else { continue };
                 let Value::Data(number) = &choice.value else { continue };
-                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else {
-                    continue;
-                };
-                let found = [number, number | MASQUERADE].into_iter().find_map(|number| {
-                    let mut key = frontend.to_vec();
-                    key::number(&mut key, number);
-                    chosen.get(key.as_slice())
-                });
-                if let Some(element) = found {
+                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else { continue };
+                let mut chosen_key = frontend.to_vec();
+                key::number(&mut chosen_key, number);
+                if let Some(element) = chosen.get(chosen_key.as_slice()) {
                     place(&mut places, kind, &key, &element.value);
                 }
             }
@@ -191,8 +197,7 @@ impl<K: Kernel> Proxy<K> {
     pub(crate) fn last_known(&mut self, vip: &VirtualIP) -> Result<BTreeMap<ObjectName, PodAddress>> {
         let mut found = BTreeMap::new();
         let Some(observed) = self.kernel.observe(self.state.structure())? else { return Ok(found) };
-        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name))
-        else {
+        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name)) else {
             return Ok(found);
         };
         let Ok(address) = vip.spec.address.parse() else { return Ok(found) };
@@ -269,8 +274,7 @@ impl<K: Kernel> Proxy<K> {
                 continue;
             }
             let same = |backend: &Backend| {
-                let port =
-                    if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
+                let port = if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
                 SocketAddr::new(backend.address, port) == flow.answers_from
             };
             return !balances.any(|balance| balance.target.backends().iter().any(same));
@@ -329,12 +333,9 @@ fn in_words(ops: &[Op]) -> String {
         };
         *counts.entry(what).or_default() += 1;
     }
-    let words = counts.into_iter().map(|(what, count)| {
-        if count == 1 || !what.contains("elements") {
-            what
-        } else {
-            what.replace("elements", &format!("{count} elements"))
-        }
+    let words = counts.into_iter().map(|(what, count)| match count {
+        1 => what.replace("elements", "an element"),
+        count => what.replace("elements", &format!("{count} elements")),
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -53,12 +53,7 @@ pub struct Options {
 impl Options {
     /// With the table looked at every ten seconds.
     #[must_use]
-    pub fn new(
-        node: &str,
-        node_address: IpAddr,
-        cluster_cidr: IpNetwork,
-        service_network: IpNetwork,
-    ) -> Self {
+    pub fn new(node: &str, node_address: IpAddr, cluster_cidr: IpNetwork, service_network: IpNetwork) -> Self {
         let resync = Duration::from_secs(10);
         Self { node: node.into(), node_address, cluster_cidr, service_network, resync }
     }
@@ -185,8 +180,7 @@ impl<K: Kernel> Runner<K> {
             return self.proxy.resync().map(|done| Done { repaired: None, ..done });
         }
         let plans = self.inputs.plans();
-        let warnings: Vec<_> =
-            plans.iter().flat_map(|(_, plan)| plan.iter().flat_map(|p| p.warnings.clone())).collect();
+        let warnings: Vec<_> = plans.iter().flat_map(|(_, plan)| plan.iter().flat_map(|p| p.warnings.clone())).collect();
         let sources: Vec<_> = plans.iter().map(|(source, _)| source.clone()).collect();
         let done = self.proxy.change(plans);
         self.warn(warnings, &sources);
@@ -194,7 +188,7 @@ impl<K: Kernel> Runner<K> {
     }
 
     fn warn(&self, warnings: Vec<String>, sources: &[Source]) {
-        let conflicts = sources.iter().flat_map(|source| self.proxy.state.conflicts(source));
+        let conflicts = sources.iter().flat_map(|source| self.proxy.state().conflicts(source));
         for warning in warnings.into_iter().chain(conflicts) {
             tracing::warn!(node = self.options.node, "{warning}");
         }
@@ -205,10 +199,7 @@ impl<K: Kernel> Runner<K> {
         match done {
             Ok(done) => {
                 if let Some(repaired) = done.repaired {
-                    tracing::warn!(
-                        node = self.options.node,
-                        "somebody changed the table: {repaired}; put right"
-                    );
+                    tracing::warn!(node = self.options.node, "somebody changed the table: {repaired}; put right");
                     events::repaired(&self.store, &self.options.node, &repaired).await;
                 }
                 self.backoff.reset();
@@ -228,7 +219,7 @@ impl<K: Kernel> Runner<K> {
 
     /// Writes on the board how it is, but not too often; says when to do it if it is too early.
     fn tell(&mut self) -> Option<Instant> {
-        let count = self.proxy.state.len();
+        let count = self.proxy.state().len();
         let s = if count == 1 { "" } else { "s" };
         let mut message = format!("{count} service{s}");
         let troubles = [self.failed.clone(), self.inputs.trouble()];

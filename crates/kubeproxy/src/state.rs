@@ -48,8 +48,11 @@ pub struct Plan {
 #[derive(Debug, Clone, Default)]
 struct Taken {
     frontends: Box<[Frontend]>,
-    shared: Box<[Shared]>,
+    shared: Box<[(Shared, Box<str>)]>,
 }
+
+/// What those call a thing that have it, each with their number. The first by name counts.
+type Names = Vec<(Box<str>, usize)>;
 
 /// Several objects may want the same frontend; the first by name has it.
 type Claims = Vec<(Source, Balance)>;
@@ -64,8 +67,7 @@ pub struct State {
     networks: Networks,
     objects: BTreeMap<Source, Taken>,
     frontends: BTreeMap<Frontend, Claims>,
-    /// With the number of frontends or objects that have it, and its name.
-    shared: BTreeMap<Shared, (usize, Box<str>)>,
+    shared: BTreeMap<Shared, Names>,
     structure: Structure,
     places: Places,
 }
@@ -103,10 +105,7 @@ impl State {
 
     /// Replaces what objects want; none is an object that has gone. Gives what has to be done for it, in the order in
     /// which it has to be done, and what was done to frontends.
-    pub fn change(
-        &mut self,
-        plans: impl IntoIterator<Item = (Source, Option<Plan>)>,
-    ) -> (Vec<Op>, Vec<Moved>) {
+    pub fn change(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) -> (Vec<Op>, Vec<Moved>) {
         let mut before = Before::default();
         for (source, plan) in plans {
             self.replace(source, plan.unwrap_or_default(), &mut before);
@@ -134,7 +133,7 @@ impl State {
         }
         let mut restructured = false;
         for (shared, name) in before.shared {
-            let now = self.shared.get(&shared).map(|(_, name)| name.clone());
+            let now = self.shared_name(&shared);
             restructured |= matches!(shared, Shared::Balancer(..)) && now.is_some() != name.is_some();
             old.extend(name.and_then(|name| elements::of_shared(shared, &name)));
             new.extend(now.and_then(|name| elements::of_shared(shared, &name)));
@@ -168,23 +167,24 @@ impl State {
         let mut shared = Vec::new();
         shared.extend(plan.cluster_ips.iter().map(|ip| Shared::ClusterIp(*ip)));
         let backends = plan.frontends.values().flat_map(|balance| balance.target.backends());
-        let mut hairpins: BTreeMap<_, _> = backends
-            .filter(|backend| backend.local)
-            .map(|backend| (backend.address, backend.name.clone()))
-            .collect();
+        let mut hairpins: BTreeMap<_, _> =
+            backends.filter(|backend| backend.local).map(|backend| (backend.address, backend.name.clone())).collect();
         shared.extend(hairpins.keys().map(|ip| Shared::Hairpin(*ip)));
         let name = match &source {
             Source::Service(name) | Source::VirtualIp(name) => name.to_string(),
         };
-        for shared in &shared {
-            let name = match shared {
-                Shared::Hairpin(ip) => hairpins.remove(ip).map(|name| name.to_string()).unwrap_or_default(),
-                _ => name.clone(),
-            };
+        let shared: Vec<(Shared, Box<str>)> = shared
+            .into_iter()
+            .map(|shared| match shared {
+                Shared::Hairpin(ip) => (shared, hairpins.remove(&ip).as_deref().unwrap_or_default().into()),
+                _ => (shared, name.as_str().into()),
+            })
+            .collect();
+        for (shared, name) in &shared {
             self.take(*shared, name, before);
         }
-        for shared in &old.shared {
-            self.give_back(*shared, before);
+        for (shared, name) in &old.shared {
+            self.give_back(*shared, name, before);
         }
         let frontends: Box<[Frontend]> = plan.frontends.keys().copied().collect();
         for (frontend, balance) in plan.frontends {
@@ -217,10 +217,10 @@ impl State {
             balance.iter().flat_map(|balance| layout::balancers(layout::mark(balance))).collect()
         };
         for mark in marks(&new) {
-            self.take(Shared::Balancer(kind, mark), chains::balancer_comment(mark), before);
+            self.take(Shared::Balancer(kind, mark), &chains::balancer_comment(mark), before);
         }
         for mark in marks(&old) {
-            self.give_back(Shared::Balancer(kind, mark), before);
+            self.give_back(Shared::Balancer(kind, mark), &chains::balancer_comment(mark), before);
         }
         before.frontends.entry(frontend).or_insert(old);
     }
@@ -230,9 +230,7 @@ impl State {
     fn in_place(&mut self, frontend: &Frontend, old: Option<&Balance>, mut balance: Balance) -> Balance {
         let Target::Backends(backends) = &mut balance.target else { return balance };
         let places: Vec<_> = match old {
-            Some(old) => {
-                old.target.backends().iter().map(|backend| (backend.address, backend.port)).collect()
-            }
+            Some(old) => old.target.backends().iter().map(|backend| (backend.address, backend.port)).collect(),
             None => {
                 let key = (Kind::of(frontend), elements::frontend_key(&frontend.place).into_boxed_slice());
                 self.places.remove(&key).unwrap_or_default()
@@ -242,17 +240,31 @@ impl State {
         balance
     }
 
-    fn take(&mut self, shared: Shared, name: String, before: &mut Before) {
-        let there = self.shared.get(&shared).map(|(_, name)| name.clone());
-        before.shared.entry(shared).or_insert(there);
-        self.shared.entry(shared).or_insert_with(|| (0, name.into())).0 += 1;
+    fn shared_name(&self, shared: &Shared) -> Option<Box<str>> {
+        self.shared.get(shared)?.first().map(|(name, _)| name.clone())
     }
 
-    fn give_back(&mut self, shared: Shared, before: &mut Before) {
-        let Some((count, name)) = self.shared.get_mut(&shared) else { return };
-        before.shared.entry(shared).or_insert_with(|| Some(name.clone()));
-        *count -= 1;
-        if *count == 0 {
+    fn take(&mut self, shared: Shared, name: &str, before: &mut Before) {
+        let there = self.shared_name(&shared);
+        before.shared.entry(shared).or_insert(there);
+        let names = self.shared.entry(shared).or_default();
+        match names.binary_search_by(|(other, _)| (**other).cmp(name)) {
+            Ok(at) => names[at].1 += 1,
+            Err(at) => names.insert(at, (name.into(), 1)),
+        }
+    }
+
+    fn give_back(&mut self, shared: Shared, name: &str, before: &mut Before) {
+        let there = self.shared_name(&shared);
+        before.shared.entry(shared).or_insert(there);
+        let Some(names) = self.shared.get_mut(&shared) else { return };
+        if let Ok(at) = names.binary_search_by(|(other, _)| (**other).cmp(name)) {
+            names[at].1 -= 1;
+            if names[at].1 == 0 {
+                names.remove(at);
+            }
+        }
+        if names.is_empty() {
             self.shared.remove(&shared);
         }
     }
@@ -301,9 +313,9 @@ impl State {
     }
 
     fn placed(&self) -> impl Iterator<Item = Placed> {
-        let frontends =
-            self.frontends().flat_map(|(frontend, balance)| elements::of_frontend(frontend, balance));
-        let shared = self.shared.iter().filter_map(|(shared, (_, name))| elements::of_shared(*shared, name));
+        let frontends = self.frontends().flat_map(|(frontend, balance)| elements::of_frontend(frontend, balance));
+        let shared = self.shared.iter();
+        let shared = shared.filter_map(|(shared, names)| elements::of_shared(*shared, &names.first()?.0));
         frontends.chain(shared)
     }
 }
@@ -325,8 +337,7 @@ impl Moved {
             backends.map(|backend| (backend.address, backend.port)).collect()
         };
         let (before, now) = (ends(old), ends(new));
-        let stale =
-            before.is_empty() != now.is_empty() || old.is_none() || before.difference(&now).next().is_some();
+        let stale = before.is_empty() != now.is_empty() || old.is_none() || before.difference(&now).next().is_some();
         (before != now || old.is_none() != new.is_none()).then_some(Self { frontend, stale })
     }
 }

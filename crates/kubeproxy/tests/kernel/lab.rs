@@ -120,8 +120,7 @@ impl Lab {
         route(&w2.ns, anywhere, OUTSIDE.parse().unwrap());
         route(&outside, "100.64.0.0/16".parse().unwrap(), w1.address);
         route(&outside, "192.0.2.0/24".parse().unwrap(), w1.address);
-        let servers =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let servers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let stamps = AtomicU32::new(0);
         Self { store: Store::memory(), w1, w2, outside, servers, stamps, _underlay: underlay }
     }
@@ -190,8 +189,7 @@ impl Lab {
                     self.store.update_raw(info, &mut new).await.unwrap();
                 }
                 None => {
-                    let mut new =
-                        admit::create_any(info, &document, &stamp).unwrap_or_else(|e| panic!("{e}"));
+                    let mut new = admit::create_any(info, &document, &stamp).unwrap_or_else(|e| panic!("{e}"));
                     if let Some(status) = status {
                         new["status"] = status;
                     }
@@ -199,6 +197,11 @@ impl Lab {
                 }
             }
         });
+    }
+
+    /// Waits for something of the store.
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.servers.block_on(future)
     }
 
     pub(crate) fn delete(&self, kind: &str, name: &str) {
@@ -212,8 +215,7 @@ impl Lab {
         if spec["ports"].is_null() {
             spec["ports"] = json!([{"port": 80, "targetPort": 8080}]);
         }
-        let document =
-            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+        let document = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
         self.apply(document);
         self.endpoints(name, pods);
     }
@@ -224,8 +226,7 @@ impl Lab {
     }
 
     pub(crate) fn slice(&self, name: &str, endpoints: Vec<Value>) {
-        let service =
-            self.servers.block_on(self.store.get_raw(&kinds::SERVICES, "default", name)).unwrap().unwrap();
+        let service = self.servers.block_on(self.store.get_raw(&kinds::SERVICES, "default", name)).unwrap().unwrap();
         let ports = service["spec"]["ports"].as_array().unwrap().iter();
         let ports: Vec<_> = ports
             .map(|port| json!({"name": port["name"].as_str().unwrap_or_default(), "port": 8080, "protocol": port["protocol"]}))
@@ -236,6 +237,38 @@ impl Lab {
             "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
         }));
     }
+}
+
+/// Service number `n` and its slice, as they are stored.
+pub(crate) fn numbered(n: u32, endpoints: u32) -> (Value, Value) {
+    let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 1)) + n);
+    let name = format!("svc-{n}");
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "internalTrafficPolicy": "Cluster",
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}],
+            "sessionAffinity": "None", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+        },
+    });
+    let endpoint = |k: u32| {
+        let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(11, 10, 0, 2)) + n * endpoints + k);
+        json!({
+            "addresses": [ip], "nodeName": format!("w{}", k + 1),
+            "conditions": {"ready": true, "serving": true, "terminating": false},
+            "targetRef": {"kind": "Pod", "namespace": "default", "name": format!("{name}-{k}")},
+        })
+    };
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": format!("{name}-x"), "namespace": "default",
+            "labels": {"kubernetes.io/service-name": name},
+        },
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>(),
+    });
+    (service, slice)
 }
 
 /// A pod as a slice has it.
@@ -265,8 +298,7 @@ fn node(underlay: &NetNs, bridge: u32, port: &str, address: Ipv4Addr) -> NetNs {
     let ns = netns();
     let near = VethEnd { name: port, alias: "" };
     let far = VethEnd { name: "eth0", alias: "" };
-    in_ns(underlay, async { Links::open()?.add_veth(near, Some(bridge), far, Some(&ns), 1500).await })
-        .unwrap();
+    in_ns(underlay, async { Links::open()?.add_veth(near, Some(bridge), far, Some(&ns), 1500).await }).unwrap();
     in_ns(&ns, async {
         let links = Links::open()?;
         links.add_address(links.get("eth0").await?.index, Ipv4Network::new(address, 8).unwrap()).await?;
@@ -326,6 +358,16 @@ impl Worker {
     }
 
     pub(crate) fn start_proxy_with(&mut self, store: &Store, resync: Duration) {
+        self.launch(store, resync);
+        self.wait_until(true, "");
+    }
+
+    /// One that has a reason not to be ready.
+    pub(crate) fn start_proxy_unready(&mut self, store: &Store) {
+        self.launch(store, Duration::from_secs(60));
+    }
+
+    fn launch(&mut self, store: &Store, resync: Duration) {
         let health = Health::default();
         health.announce(kubeproxy::COMPONENT, ComponentKind::Builtin, "0");
         let board = health.watch();
@@ -344,7 +386,6 @@ impl Worker {
             });
         });
         self.proxy = Some(Proxy { stop: Some(stop), thread: Some(thread), board });
-        self.wait_until(true, "");
     }
 
     pub(crate) fn stop_proxy(&mut self) {
