@@ -30,7 +30,7 @@ use crate::root::{Layout, template};
 use crate::shim::VOLUMES;
 
 pub use enter::{Entry, enter};
-pub use files::{Listed, id_of, list, name_of};
+pub use files::{Listed, id_of, list, name_in_logs, name_of};
 use link::Link;
 use process::Process as Shim;
 

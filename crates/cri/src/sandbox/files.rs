@@ -20,6 +20,9 @@ const LONGEST: usize = 200;
 /// What plugins and runtimes make names of files from has other things beside it there.
 const LONGEST_ID: usize = 100;
 
+/// Beside a pod's name, its namespace's and its uid are in the name of the folder of its logs.
+const LONGEST_IN_LOGS: usize = 140;
+
 /// What the folder of a sandbox is called that is not ready, or not wanted any more: with its node, as
 /// workers share the folder that they are in, and its id.
 const UNFINISHED: &str = ".new";
@@ -53,11 +56,13 @@ fn shortened(name: String, longest: usize) -> String {
     if name.len() <= longest {
         return name;
     }
+    format!("{}_{:016x}", &name[..longest], hash(&name))
+}
+
+fn hash(name: &str) -> u64 {
     // FNV-1a, 64 bits: names are the cluster's own, nobody works at making two alike.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{}_{hash:016x}", &name[..longest])
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Fills a new sandbox's folder.
@@ -175,8 +180,17 @@ pub(super) fn socket_in(folder: &File) -> PathBuf {
 
 /// Where a pod's logs go (kubernetes `pkg/kubelet/kuberuntime/helpers.go`, `BuildPodLogsDirectory`).
 pub(super) fn log_folder(logs: &Path, spec: &SandboxSpec) -> PathBuf {
-    let pod = shortened(format!("{}_{}", spec.namespace, spec.pod), LONGEST);
-    logs.join(format!("{pod}_{}", spec.uid))
+    logs.join(format!("{}_{}_{}", spec.namespace, name_in_logs(&spec.pod), spec.uid))
+}
+
+/// A pod's name as the folder of its logs has it: the longest are cut, and end with a hash.
+#[must_use]
+pub fn name_in_logs(pod: &str) -> String {
+    if pod.len() <= LONGEST_IN_LOGS {
+        return pod.into();
+    }
+    // None of the characters that the parts of the folder's name are told apart by.
+    format!("{}-{:016x}", &pod[..LONGEST_IN_LOGS - 17], hash(pod))
 }
 
 #[cfg(test)]
@@ -199,6 +213,10 @@ mod tests {
         assert!(id_of("default", "c1", uid).starts_with("c1_default_01234567_"));
         assert_ne!(id_of("default", "c1", uid), id_of("default", "c1", uid));
         let (namespace, pod) = ("n".repeat(63), "p".repeat(253));
+        let cut = name_in_logs(&pod);
+        assert_eq!((cut.len(), name_in_logs(&cut)), (LONGEST_IN_LOGS, cut.clone()));
+        assert_ne!(cut, name_in_logs(&pod[1..]));
+        assert_eq!(name_in_logs("c1"), "c1");
         // With the network's name before and the interface's behind it in the cache of CNI.
         assert!(id_of(&namespace, &pod, uid).len() < 140);
     }
