@@ -88,6 +88,15 @@ pub enum Request {
         /// What it sees.
         files: Files,
     },
+    /// Note a container as one that could not be started; told by [`Event::Container`], too.
+    Refuse {
+        /// The container's name in its pod.
+        container: String,
+        /// How often it was started before.
+        attempt: u32,
+        /// Why.
+        message: String,
+    },
     /// Run a command beside the containers, as a probe or a hook does; answered by [`Event::Ran`].
     Run {
         /// The asker's number for it.
@@ -108,8 +117,15 @@ pub enum Request {
     },
     /// The namespaces of the pod, as descriptors, in the order of [`NAMESPACES`]; answered by
     /// [`Event::Namespaces`], then by the descriptors.
-    Enter,
+    Enter {
+        /// The container whose files and environment are wanted; if it does not run, or is not named, those
+        /// of the one that was started last.
+        container: Option<String>,
+    },
 }
+
+/// Whoever sends a longer request, in bytes, is dropped by the shim.
+pub(crate) const LONGEST: usize = 1 << 20;
 
 /// What a shim tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +149,7 @@ pub enum Event {
     },
     /// The descriptors follow, with the environment that a command in here should have.
     Namespaces {
-        /// The environment of the pod's first container.
+        /// The environment of the container.
         env: Vec<(String, String)>,
     },
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use cri::{
 use net::{NetNs, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::socket::{Shutdown, UnixAddr, getpeername, shutdown};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 fn main() -> ExitCode {
@@ -41,6 +43,14 @@ fn main() -> ExitCode {
     run("commands_have_an_outcome_and_a_limit", commands_have_an_outcome_and_a_limit);
     run("another_agent_adopts_what_runs", another_agent_adopts_what_runs);
     run("a_killed_shim_takes_its_pod_along", a_killed_shim_takes_its_pod_along);
+    run("a_dead_sandbox_is_owed_for_until_that_is_settled", a_dead_sandbox_is_owed_for_until_that_is_settled);
+    run("what_an_agent_did_not_finish_is_in_nobodys_way", what_an_agent_did_not_finish_is_in_nobodys_way);
+    run("a_lost_connection_is_no_dead_sandbox", a_lost_connection_is_no_dead_sandbox);
+    run("a_shim_that_does_not_answer_is_killed", a_shim_that_does_not_answer_is_killed);
+    run("what_is_too_long_to_start_says_so", what_is_too_long_to_start_says_so);
+    run("an_outcome_is_for_who_asked", an_outcome_is_for_who_asked);
+    run("who_enters_gets_the_main_container", who_enters_gets_the_main_container);
+    run("a_pod_of_the_workers_network_leaves_its_settings", a_pod_of_the_workers_network_leaves_its_settings);
     run("nothing_is_left", nothing_is_left);
     ExitCode::SUCCESS
 }
@@ -48,6 +58,7 @@ fn main() -> ExitCode {
 fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Bench) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
+    println!("test {name}");
     let within = Duration::from_secs(60);
     runtime.block_on(async { tokio::time::timeout(within, test(Bench::new(folder.path()))).await }).unwrap();
     mount::detach(folder.path());
@@ -98,6 +109,7 @@ fn spec(name: &str) -> SandboxSpec {
         host_network: false,
         files: BTreeMap::from([("hosts".into(), "127.0.0.1 localhost\n10.9.8.7 pod\n".into())]),
         mount_points: Vec::new(),
+        main: Some("main".into()),
     }
 }
 
@@ -402,6 +414,197 @@ async fn a_killed_shim_takes_its_pod_along(bench: Bench) {
     assert!(alive.is_empty());
     assert_eq!(dead, [spec("doomed")]);
     assert!(!bench.folder.join("pods/doomed").exists());
+}
+
+async fn a_dead_sandbox_is_owed_for_until_that_is_settled(bench: Bench) {
+    let first = SandboxSpec { id: "first".into(), ..spec("owing") };
+    let second = SandboxSpec { id: "second".into(), ..spec("owing") };
+    let sandbox = bench.runtime.create(first.clone()).await.unwrap();
+    sandbox.end().await.unwrap();
+    // Nor is the next one of the name in its way.
+    let sandbox = bench.runtime.create(second.clone()).await.unwrap();
+    let (alive, dead) = bench.runtime.adopt("w1").await.unwrap();
+    assert_eq!(alive.len(), 1);
+    assert_eq!(dead, [first.clone()]);
+    assert_eq!(bench.runtime.owing("w2").unwrap(), []);
+    bench.runtime.settle(&first).unwrap();
+    bench.runtime.settle(&first).unwrap();
+    assert_eq!(bench.runtime.owing("w1").unwrap(), []);
+    sandbox.end().await.unwrap();
+    assert_eq!(bench.runtime.adopt("w1").await.unwrap().1, [second]);
+}
+
+async fn what_an_agent_did_not_finish_is_in_nobodys_way(bench: Bench) {
+    let pods = bench.folder.join("pods");
+    for left in [".new_w1_x", ".owing_w1_x", ".new_w2_x"] {
+        fs::create_dir_all(pods.join(left).join("etc")).unwrap();
+    }
+    let sandbox = bench.create("unnamed").await;
+    // It was killed before it gave the name.
+    let names = ["netns/unnamed", "etc/unnamed"].map(|name| bench.folder.join(name));
+    mount::detach(&names[0]);
+    for name in &names {
+        fs::remove_file(name).unwrap();
+    }
+    let (alive, dead) = bench.runtime.adopt("w1").await.unwrap();
+    assert!(dead.is_empty());
+    let of_shim = fs::metadata(format!("/proc/{}/ns/net", shim("unnamed"))).unwrap();
+    assert_eq!(fs::metadata(alive[0].netns()).unwrap().ino(), of_shim.ino());
+    assert!(names[1].is_symlink());
+    sandbox.remove().await.unwrap();
+    let left: Vec<_> = fs::read_dir(&pods).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".new_w2_x"], "another worker's");
+}
+
+/// Breaks the connections to shims.
+fn hang_up() {
+    for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let Ok(fd) = entry.file_name().to_str().unwrap().parse() else { continue };
+        let peer = getpeername::<UnixAddr>(fd);
+        let path = peer.ok().and_then(|peer| peer.path().map(Path::to_owned));
+        if path.is_some_and(|path| path.ends_with("shim.sock")) {
+            shutdown(fd, Shutdown::Both).unwrap();
+        }
+    }
+}
+
+async fn a_lost_connection_is_no_dead_sandbox(bench: Bench) {
+    let sandbox = bench.create("lost").await;
+    sandbox.start("main", 0, sh("exec sleep 600"), Files::default());
+    let before = last(&sandbox, ContainerState::running).await;
+    let runner = sandbox.runner("main");
+    let (refused, ()) =
+        tokio::join!(runner.run(sh("touch /begun; sleep 600"), Duration::from_secs(60)), async {
+            let begun = || bench.folder.join("pods/lost/root");
+            while !within(&begun(), "begun") {
+                tokio::task::yield_now().await;
+            }
+            hang_up();
+        });
+    assert_eq!(refused.unwrap_err().to_string(), "the connection to sandbox lost was lost");
+    assert!(sandbox.state().borrow().alive);
+    // His commands end with the connection, containers do not.
+    while output(&sandbox, "ps -e -o stat=,args=").await.matches("sleep 600").count() > 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(last(&sandbox, |_| true).await, before);
+    hang_up();
+    sandbox.remove().await.unwrap();
+}
+
+fn within(folder: &Path, name: &str) -> bool {
+    let found = std::process::Command::new("find").arg(folder).args(["-name", name]).output().unwrap();
+    !found.stdout.is_empty()
+}
+
+async fn a_shim_that_does_not_answer_is_killed(bench: Bench) {
+    for name in ["stopped-1", "stopped-2", "answers"] {
+        drop(bench.create(name).await);
+    }
+    let stopped = ["stopped-1", "stopped-2"].map(shim);
+    for shim in stopped {
+        kill(shim, Signal::SIGSTOP).unwrap();
+    }
+    let (alive, mut dead) = bench.runtime.adopt("w1").await.unwrap();
+    dead.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(dead, [spec("stopped-1"), spec("stopped-2")]);
+    for shim in stopped {
+        let status = waitpid(shim, None).unwrap();
+        assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{status:?}");
+    }
+    // So can one be removed that has stopped since.
+    let shim = shim("answers");
+    kill(shim, Signal::SIGSTOP).unwrap();
+    alive[0].remove().await.unwrap();
+    waitpid(shim, None).unwrap();
+}
+
+async fn what_is_too_long_to_start_says_so(bench: Bench) {
+    let sandbox = bench.create("long").await;
+    let long = || {
+        let env = vec![("LONG".into(), "x".repeat(2 << 20))];
+        Process { env, ..sh("true") }
+    };
+    sandbox.start("main", 3, long(), Files::default());
+    let ended = last(&sandbox, |_| true).await;
+    assert_eq!(ended.attempt, 3);
+    let Phase::Exited { message, .. } = ended.phase else { panic!("runs") };
+    assert_eq!(message.unwrap(), "exec: \"sh\": argument list too long");
+    let outcome = sandbox.runner("main").run(long(), Duration::from_secs(20)).await.unwrap();
+    assert!(matches!(outcome, Outcome::NotStarted { .. }), "{outcome:?}");
+    // Many at once are not one that is too long.
+    let longish = "x".repeat(100_000);
+    for attempt in 4..40 {
+        let env = vec![("LONG".into(), longish.clone()), ("PATH".into(), std::env::var("PATH").unwrap())];
+        sandbox.start(&format!("c{attempt}"), 0, Process { env, ..sh("exit 0") }, Files::default());
+    }
+    let mut state = sandbox.state();
+    state.wait_for(|state| state.last("c39").is_some_and(|run| !run.running())).await.unwrap();
+    sandbox.remove().await.unwrap();
+}
+
+async fn an_outcome_is_for_who_asked(bench: Bench) {
+    let one = bench.create("asked").await;
+    let two = bench.runtime.adopt("w1").await.unwrap().0.pop().unwrap();
+    let run = |sandbox: &Sandbox, script: &'static str| {
+        let runner = sandbox.runner("main");
+        async move { runner.run(sh(script), Duration::from_secs(20)).await.unwrap() }
+    };
+    // Of the same number, and the other's ends first.
+    let (first, second) = tokio::join!(run(&one, "sleep 0.3; echo one"), run(&two, "echo two"));
+    assert_eq!(first, Outcome::Exited { code: 0, output: "one\n".into() });
+    assert_eq!(second, Outcome::Exited { code: 0, output: "two\n".into() });
+    drop(two);
+    one.remove().await.unwrap();
+}
+
+async fn who_enters_gets_the_main_container(bench: Bench) {
+    let sandbox = bench.create("entered").await;
+    let coloured = |colour: &str, script: &str| {
+        let mut process = sh(script);
+        process.env[1].1 = colour.into();
+        process
+    };
+    let colour = || cri::sandbox::enter(&bench.folder.join("pods/entered")).unwrap().env[1].1.clone();
+    let start = async |name: &'static str, process, over: bool| {
+        sandbox.start(name, 0, process, Files::default());
+        let mut state = sandbox.state();
+        let when = |state: &State| state.last(name).is_some_and(|run| run.running() != over);
+        state.wait_for(when).await.unwrap();
+    };
+    start("init", coloured("blue", "exit 0"), true).await;
+    start("main", coloured("red", "exec sleep 600"), false).await;
+    start("other", coloured("yellow", "exec sleep 600"), false).await;
+    assert_eq!(colour(), "red");
+    sandbox.signal("main", Signal::SIGKILL);
+    last(&sandbox, |state| !state.running()).await;
+    assert_eq!(colour(), "yellow");
+    // The logs of the last two runs are kept.
+    for attempt in 1..4 {
+        sandbox.start("main", attempt, sh("exit 0"), Files::default());
+        last(&sandbox, |state| state.attempt == attempt && !state.running()).await;
+    }
+    let logs = fs::read_dir(bench.folder.join("logs/default_entered_u-entered/main")).unwrap();
+    let mut logs: Vec<_> = logs.map(|entry| entry.unwrap().file_name()).collect();
+    logs.sort();
+    assert_eq!(logs, ["2.log", "3.log"]);
+    sandbox.remove().await.unwrap();
+}
+
+async fn a_pod_of_the_workers_network_leaves_its_settings(bench: Bench) {
+    let file = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let worker = NetNs::create().unwrap();
+    let read = || worker.run(|| fs::read_to_string(file).map_err(|e| net::Error::file("read", file, e)));
+    let before = read().unwrap();
+    assert_ne!(before, "0\n");
+    let spec = SandboxSpec { host_network: true, ..spec("settings") };
+    // The shim is started by another thread: the whole program must be in there.
+    let own = NetNs::current().unwrap();
+    worker.enter().unwrap();
+    let sandbox = bench.runtime.create(spec).await;
+    own.enter().unwrap();
+    sandbox.unwrap().remove().await.unwrap();
+    assert_eq!(read().unwrap(), before);
 }
 
 async fn nothing_is_left(bench: Bench) {

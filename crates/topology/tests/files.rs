@@ -124,6 +124,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("name too long", "clusters:\n  - name: C0\n    workers: [{name: my-long-worker, address: 10.0.0.3}]\n"),
     ("name unfit", "clusters:\n  - name: C0\n    workers: [{name: a/b, address: 10.0.0.3}]\n"),
     ("reserved name", "clusters:\n  - name: C0\n    workers: [{name: all, address: 10.0.0.3}]\n"),
+    ("cluster name with a dash", "clusters:\n  - name: C0-a\n    workers: 1\n"),
     ("cluster name too long", "clusters:\n  - name: production\n    workers: 1\n"),
     (
         "duplicate name",

@@ -36,8 +36,8 @@ pub(super) struct Child {
 type Started = (Pid, [Option<PipeReader>; 2]);
 
 enum Task {
-    Container { name: String, log: Log, streams: [Stream; 2] },
-    Command { id: u64, output: Vec<u8>, deadline: Instant, timed_out: bool },
+    Container { name: String, env: Vec<(String, String)>, log: Log, streams: [Stream; 2] },
+    Command { client: u64, id: u64, output: Vec<u8>, deadline: Instant, timed_out: bool },
 }
 
 impl Child {
@@ -54,12 +54,18 @@ impl Child {
             pid,
             pipes,
             view,
-            task: Task::Container { name: name.into(), log: Log::new(log), streams },
+            task: Task::Container {
+                name: name.into(),
+                env: process.env.clone(),
+                log: Log::new(log),
+                streams,
+            },
         })
     }
 
-    /// Starts a command.
+    /// Starts a command, the client's of that number.
     pub(super) fn command(
+        client: u64,
         id: u64,
         process: &Process,
         deadline: Instant,
@@ -73,7 +79,7 @@ impl Child {
             pid,
             pipes,
             view,
-            task: Task::Command { id, output: Vec::new(), deadline, timed_out: false },
+            task: Task::Command { client, id, output: Vec::new(), deadline, timed_out: false },
         })
     }
 
@@ -93,6 +99,22 @@ impl Child {
         match &self.task {
             Task::Container { name, .. } => Some(name),
             Task::Command { .. } => None,
+        }
+    }
+
+    /// The environment of a container.
+    pub(super) fn env(&self) -> Option<&[(String, String)]> {
+        match &self.task {
+            Task::Container { env, .. } => Some(env),
+            Task::Command { .. } => None,
+        }
+    }
+
+    /// Whose command it is.
+    pub(super) fn client(&self) -> Option<u64> {
+        match &self.task {
+            Task::Container { .. } => None,
+            Task::Command { client, .. } => Some(*client),
         }
     }
 

@@ -24,6 +24,7 @@ pub(super) fn world(folder: &Path) -> net::Result<()> {
     mount::make_private()?;
     let layout = layout(folder)?;
     let own = own_files(folder)?;
+    let host_network = crate::sandbox::is_host_network(folder);
     for note in &layout.notes {
         // To the shim's log; a full disk is no reason not to run.
         let _ = writeln!(std::io::stderr(), "{note}");
@@ -57,8 +58,9 @@ pub(super) fn world(folder: &Path) -> net::Result<()> {
         nix::unistd::sethostname(name.trim()).map_err(|e| net::Error::sys("set the host's name", e))?;
     }
     loopback::set_up()?;
-    for (file, value) in SYSCTLS {
-        // Not in every kernel, nor in a host's namespace.
+    // In the worker's own namespace they are the worker's.
+    for (file, value) in SYSCTLS.iter().filter(|_| !host_network) {
+        // Not in every kernel.
         let _ = fs::write(file, value);
     }
     Ok(())

@@ -21,10 +21,10 @@ pub struct LogFile {
 /// Name of a pod's folder.
 #[must_use]
 pub fn pod_folder(namespace: &str, name: &str, uid: &str) -> String {
-    format!("{namespace}_{name}_{uid}")
+    format!("{namespace}_{}_{uid}", cri::sandbox::name_in_logs(name))
 }
 
-/// Namespace and name of the pod whose folder is called so.
+/// Namespace and name, cut if it is one of the longest, of the pod whose folder is called so.
 #[must_use]
 pub fn of_folder(folder: &str) -> Option<(&str, &str)> {
     // None of the three can have an underscore.
@@ -38,7 +38,8 @@ pub fn of_folder(folder: &str) -> Option<(&str, &str)> {
 /// # Errors
 /// The folder of all cannot be read; that there is none is no error.
 pub fn find_pod(root: &Path, namespace: &str, name: &str) -> Result<Option<PathBuf>, Error> {
-    let folders = names(root)?.into_iter().filter(|folder| of_folder(folder) == Some((namespace, name)));
+    let name = cri::sandbox::name_in_logs(name);
+    let folders = names(root)?.into_iter().filter(|folder| of_folder(folder) == Some((namespace, &name)));
     let age = |folder: &PathBuf| {
         folder.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     };

@@ -75,6 +75,7 @@ impl Life {
             host_network: false,
             files: std::collections::BTreeMap::new(),
             mount_points: Vec::new(),
+            main: None,
         })
     }
 

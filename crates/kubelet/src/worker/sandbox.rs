@@ -73,6 +73,7 @@ impl Life {
                 .await
                 .map_err(|e| chain(&e))?;
         }
+        self.settle_former().await?;
         self.attached = true;
         let attach = network::attach(&self.shared, &self.pod, sandbox.spec(), sandbox.netns());
         let ips = tokio::select! {
@@ -87,17 +88,28 @@ impl Life {
         Ok(())
     }
 
+    /// Gives back what former sandboxes of the pod's name held, before this one gets the same.
+    async fn settle_former(&self) -> Result<(), String> {
+        let owing = self.shared.runtime.owing(&self.shared.options.node).map_err(|e| chain(&e))?;
+        let (namespace, name) = (&self.pod.metadata.namespace, &self.pod.metadata.name);
+        let same = |spec: &&SandboxSpec| {
+            Some(&spec.namespace) == namespace.as_ref() && Some(&spec.pod) == name.as_ref()
+        };
+        for former in owing.iter().filter(same) {
+            let settled = network::settle(&self.shared, former).await;
+            settled.map_err(|e| format!("the network of its former sandbox: {}", chain(&e)))?;
+        }
+        Ok(())
+    }
+
     fn sandbox_spec(&self, host_network: bool) -> Result<SandboxSpec, String> {
         let meta = &self.pod.metadata;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (namespace, pod, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
         let options = &self.shared.options;
-        // Told by the address in whatever a plugin keeps: readable, and never used twice.
-        let short: String = uid.chars().filter(|c| c.is_ascii_alphanumeric()).take(8).collect();
-        let id = format!("{pod}_{namespace}_{short}_{}", self.sandboxes);
         Ok(SandboxSpec {
             name: cri::sandbox::name_of(&options.cluster, &namespace, &pod),
-            id,
+            id: cri::sandbox::id_of(&namespace, &pod, &uid),
             node: options.node.clone(),
             hostname: self.nodename(host_network)?,
             attempt: self.sandboxes,
@@ -107,6 +119,7 @@ impl Life {
                 ("resolv.conf".to_owned(), self.resolv_conf(&namespace)),
             ]),
             mount_points: super::volumes::mount_points(&self.spec()),
+            main: self.spec().containers.first().map(|container| container.name.clone()),
             namespace,
             pod,
             uid,
@@ -160,24 +173,26 @@ impl Life {
         let Some(sandbox) = self.sandbox.take() else { return };
         self.look();
         let spec = sandbox.spec();
-        let first = self.attached && !network::may_go_first(&self.shared);
+        let first = self.attached && !network::may_go_first(&self.shared, spec);
         let mut failed = None;
         if first {
             failed = network::detach(&self.shared, spec, Some(sandbox.netns())).await.err();
         }
-        if let Err(error) = sandbox.remove().await {
+        while let Err(error) = sandbox.end().await {
             self.tell(WARNING, "FailedKillPod", &format!("error killing pod: {}", chain(&error)));
+            tokio::time::sleep(self.retry.after(Duration::ZERO)).await;
         }
-        while self.attached && (!first || failed.is_some()) {
-            match network::detach(&self.shared, spec, None).await {
-                Ok(()) => break,
-                Err(error) => {
-                    let message =
-                        format!("error killing pod: failed to tear down its network: {}", chain(&error));
-                    self.tell(WARNING, "FailedKillPod", &message);
-                    tokio::time::sleep(self.retry.after(Duration::ZERO)).await;
-                }
-            }
+        let owes = self.attached && (!first || failed.is_some());
+        loop {
+            let settled = if owes {
+                network::settle(&self.shared, spec).await
+            } else {
+                self.shared.runtime.settle(spec).map_err(network::Error::from)
+            };
+            let Err(error) = settled else { break };
+            let message = format!("error killing pod: failed to tear down its network: {}", chain(&error));
+            self.tell(WARNING, "FailedKillPod", &message);
+            tokio::time::sleep(self.retry.after(Duration::ZERO)).await;
         }
         self.attached = false;
         self.volumes.forget();
