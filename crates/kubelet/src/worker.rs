@@ -23,6 +23,7 @@ use std::time::Duration;
 use api::types::api::core::v1::{Container, ObjectReference, Pod, PodSpec};
 use api::types::jiff::Timestamp;
 use cri::{ContainerState, Sandbox, State};
+use ipnetwork::Ipv4Network;
 use runtime::Backoff;
 use store::events::{NORMAL, WARNING, reference};
 use tokio::sync::watch;
@@ -99,6 +100,8 @@ struct Life {
     /// The pod was ended by the kubelet, with reason and message.
     ended: Option<(String, String)>,
     probers: Probers,
+    /// The node's network, whose coming is waited for: what was seen of it wakes no more.
+    lease: watch::Receiver<Option<Ipv4Network>>,
     /// Runs of containers that a probe has ended.
     killed: BTreeSet<(String, u32)>,
     /// Containers that are being killed.
@@ -110,6 +113,7 @@ impl Life {
     fn new(shared: Arc<Shared>, pod: Arc<Pod>, sandbox: Option<Arc<Sandbox>>) -> Self {
         let mut life = Self {
             writer: Writer::new(shared.store.clone()),
+            lease: shared.options.lease.clone(),
             shared,
             state: sandbox.as_ref().map(|sandbox| sandbox.state()),
             ips: None,
@@ -213,6 +217,7 @@ impl Life {
     /// Does what is due; gives when to look again.
     async fn step(&mut self, pods: &Pods) -> Option<i64> {
         self.look();
+        self.lease.mark_unchanged();
         if self.is_over() {
             self.let_go().await;
             return None;
@@ -264,7 +269,7 @@ impl Life {
     fn deadline(&self) -> Option<i64> {
         let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
         let began = self.pod.status.as_ref()?.start_time.as_ref()?;
-        Some(began.0.as_microsecond() + seconds * 1_000_000)
+        Some(after_seconds(began.0.as_microsecond(), seconds))
     }
 
     async fn overdue(&mut self, pods: &Pods) {
@@ -311,27 +316,32 @@ impl Life {
 
     /// Waits for news of the object or the sandbox, or for a time: microseconds since 1970.
     async fn wait(&mut self, pods: &mut Pods, wake: Option<i64>) {
+        let over = self.is_over();
         let until = async {
             match wake {
-                Some(at) => {
-                    tokio::time::sleep(Duration::from_micros(u64::try_from(at - now()).unwrap_or(0))).await
-                }
+                Some(at) => tokio::time::sleep(until(at)).await,
                 None => std::future::pending().await,
             }
         };
-        let over = self.is_over();
         let probes = probes::news(&mut self.probers);
         let news = async {
             match &mut self.state {
-                // One that is over is let go by us.
-                Some(state) if !over => drop(state.changed().await),
+                // One that is over is let go by us; one whose sandbox has ended has no more news.
+                Some(state) if !over => {
+                    if state.changed().await.is_err() {
+                        std::future::pending().await
+                    }
+                }
                 _ => std::future::pending().await,
             }
         };
-        let mut network = self.shared.options.lease.clone();
-        let waits = self.sandbox.is_none();
-        let network =
-            async { if waits { drop(network.changed().await) } else { std::future::pending().await } };
+        let waits = self.sandbox.is_none() && !over;
+        let network = async {
+            // It is never said that there will be none.
+            if !waits || self.lease.changed().await.is_err() {
+                std::future::pending().await
+            }
+        };
         tokio::select! {
             // Ends with the kubelet.
             _ = pods.changed() => {}
@@ -364,7 +374,12 @@ impl Life {
     /// How long its containers have to end by themselves, in seconds.
     fn grace(&self) -> i64 {
         let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-        self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30)
+        match self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30) {
+            // Valid for those who made such pods when that was not looked at (kubernetes
+            // `pkg/apis/core/v1/defaults.go`).
+            negative if negative < 0 => 1,
+            grace => grace,
+        }
     }
 
     fn running(&self) -> Vec<&ContainerState> {
@@ -386,7 +401,30 @@ fn is_over(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
 
+/// So many seconds after a time in microseconds; whoever says 2^63 means for ever.
+fn after_seconds(time: i64, seconds: i64) -> i64 {
+    time.saturating_add(seconds.saturating_mul(1_000_000))
+}
+
+/// How long it is until a time in microseconds since 1970.
+fn until(time: i64) -> Duration {
+    Duration::from_micros(u64::try_from(time.saturating_sub(now())).unwrap_or(0))
+}
+
 /// Microseconds since 1970.
 fn now() -> i64 {
     Timestamp::now().as_microsecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_ever_is_no_overflow() {
+        assert_eq!(after_seconds(5, 2), 2_000_005);
+        assert_eq!(after_seconds(now(), i64::MAX), i64::MAX);
+        assert!(until(i64::MAX) > Duration::from_secs(1_000_000_000));
+        assert_eq!(until(i64::MIN), Duration::ZERO);
+    }
 }

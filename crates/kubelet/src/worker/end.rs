@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use runtime::chain;
 use store::registry;
 
-use super::{FORCED, Life, NORMAL, Pods, WARNING, all, now};
+use super::{FORCED, Life, NORMAL, Pods, WARNING, after_seconds, all, now};
 
 impl Life {
     /// Ends the pod, and its object if that waits for it. Returns when nothing is left.
@@ -85,7 +85,7 @@ impl Life {
         let spec = self.spec();
         let beside: BTreeSet<String> =
             spec.init_containers.iter().flatten().map(|container| container.name.clone()).collect();
-        let until = now() + grace.max(0) * 1_000_000;
+        let until = after_seconds(now(), grace);
         let running: Vec<String> = self.running().into_iter().map(|run| run.name.clone()).collect();
         let (last, first): (Vec<String>, Vec<String>) =
             running.into_iter().partition(|name| beside.contains(name));
@@ -108,7 +108,7 @@ impl Life {
     /// The containers' own hooks, at the same time, within the pod's grace.
     async fn before_stop(&self, names: &[String], until: i64) {
         let spec = self.spec();
-        let limit = Duration::from_micros(u64::try_from(until - now()).unwrap_or(0));
+        let limit = super::until(until);
         let hooks = all(&spec).filter(|container| names.contains(&container.name)).filter_map(|container| {
             let hook = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
             Some(async move { (&container.name, self.hook(container, hook, limit).await) })
@@ -128,7 +128,7 @@ impl Life {
             let ended = state.wait_for(|state| {
                 !state.alive || !names.iter().any(|name| state.last(name).is_some_and(|run| run.running()))
             });
-            let left = Duration::from_micros(u64::try_from(until - now()).unwrap_or(0));
+            let left = super::until(until);
             tokio::select! {
                 _ = ended => return,
                 () = tokio::time::sleep(left) => break,
@@ -138,10 +138,10 @@ impl Life {
                     match latest.filter(|pod| pod.metadata.uid == uid) {
                         Some(pod) => {
                             let grace = pod.metadata.deletion_grace_period_seconds;
-                            until = until.min(now() + grace.unwrap_or(i64::from(u32::MAX)) * 1_000_000);
+                            until = until.min(after_seconds(now(), grace.unwrap_or(i64::MAX)));
                             self.pod = pod;
                         }
-                        None => until = until.min(now() + FORCED * 1_000_000),
+                        None => until = until.min(after_seconds(now(), FORCED)),
                     }
                 }
             }
