@@ -16,23 +16,26 @@ mod sandbox;
 mod volumes;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::types::api::core::v1::{Container, ObjectReference, Pod, PodSpec};
+use api::types::api::core::v1::{Container, ObjectReference, Pod, PodSpec, Service};
 use api::types::jiff::Timestamp;
-use cri::{ContainerState, Sandbox, State};
+use cri::{ContainerState, Process, Sandbox, State};
 use ipnetwork::Ipv4Network;
 use runtime::Backoff;
-use store::events::{NORMAL, WARNING, reference};
+use store::events::{NORMAL, Recorder, WARNING, reference};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::environment::Sources;
 use crate::plan::{self, Notes, Runs};
 use crate::pods::Shared;
-use crate::status::View;
+use crate::status::{self, View};
 
+use containers::Posted;
+use end::Ending;
 use probes::Probers;
 use volumes::Volumes;
 use writer::Writer;
@@ -89,7 +92,10 @@ struct Life {
     attached: bool,
     /// How many sandboxes there were.
     sandboxes: u32,
+    /// Runs in this sandbox, and those that are not to be repeated.
     runs: Runs,
+    /// Runs in sandboxes that are no more.
+    past: Runs,
     notes: BTreeMap<String, Notes>,
     /// Why there is no sandbox, and when to try again: microseconds since 1970.
     trouble: Option<(String, i64)>,
@@ -97,15 +103,29 @@ struct Life {
     volumes: Volumes,
     volume_retry: Backoff,
     finished: Option<bool>,
+    /// Somebody else has said that the pod is over, and its status is the last.
+    settled: bool,
+    /// Why what the sandbox held cannot be given back.
+    stuck: Option<String>,
     /// The pod was ended by the kubelet, with reason and message.
     ended: Option<(String, String)>,
     probers: Probers,
     /// The node's network, whose coming is waited for: what was seen of it wakes no more.
     lease: watch::Receiver<Option<Ipv4Network>>,
-    /// Runs of containers that a probe has ended.
-    killed: BTreeSet<(String, u32)>,
-    /// Containers that are being killed.
-    kills: JoinSet<()>,
+    /// When a container is to be tried again that could not be probed: microseconds since 1970.
+    probe_again: Option<i64>,
+    /// Runs that are being ended, by container.
+    endings: BTreeMap<String, Ending>,
+    /// The hooks of containers that have just been started, and whose run that is.
+    posts: JoinSet<Posted>,
+    posting: BTreeMap<String, u32>,
+    /// Whose back-off has been told, with the run after which it is.
+    backed_off: BTreeMap<String, u32>,
+    /// What containers were started with.
+    processes: BTreeMap<String, Process>,
+    /// What was last read of the store, for when it is away.
+    sources: Option<Sources>,
+    services: Option<Vec<Arc<Service>>>,
     writer: Writer,
 }
 
@@ -121,16 +141,25 @@ impl Life {
             sandboxes: sandbox.as_ref().map_or(0, |sandbox| sandbox.spec().attempt + 1),
             sandbox,
             runs: Runs::new(),
+            past: Runs::new(),
             notes: BTreeMap::new(),
             trouble: None,
             retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             volumes: Volumes::default(),
             volume_retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             finished: phase(&pod).filter(|phase| is_over(phase)).map(|phase| phase == "Succeeded"),
+            settled: phase(&pod).is_some_and(|phase| is_over(&phase)),
+            stuck: None,
             ended: None,
             probers: Probers::new(),
-            killed: BTreeSet::new(),
-            kills: JoinSet::new(),
+            probe_again: None,
+            endings: BTreeMap::new(),
+            posts: JoinSet::new(),
+            posting: BTreeMap::new(),
+            backed_off: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            sources: None,
+            services: None,
             pod,
         };
         life.recall();
@@ -164,15 +193,68 @@ impl Life {
             let before = told.get(container.name.as_str());
             let ran = before.is_some_and(|status| status.container_id.is_some());
             let restarts = before.map_or(0, |status| u32::try_from(status.restart_count).unwrap_or(0));
+            let runs = before.filter(|_| ran).map(|status| plan::told(status, now())).unwrap_or_default();
             let notes = Notes {
                 next_attempt: if ran { restarts + 1 } else { restarts },
-                started: container.startup_probe.is_none(),
-                ready: container.readiness_probe.is_none(),
+                // Of what runs on; whoever is started is looked at anew.
+                started: container.startup_probe.is_none() || before.is_some_and(|s| s.started == Some(true)),
+                ready: container.readiness_probe.is_none() || before.is_some_and(|s| s.ready),
                 ..Notes::default()
             };
             self.notes.insert(container.name.clone(), notes);
+            if !runs.is_empty() {
+                self.past.insert(container.name.clone(), runs);
+            }
         }
         self.look();
+        // What runs on is told by the sandbox.
+        let here = &self.runs;
+        self.past.retain(|name, _| !here.contains_key(name));
+        for (name, notes) in &mut self.notes {
+            let calm = here.get(name).map_or(notes.next_attempt, |runs| plan::calm_before(runs));
+            notes.calm_since = notes.calm_since.max(calm);
+        }
+        self.keep_done();
+    }
+
+    /// What is done stays so in the next sandbox, but for init containers.
+    fn keep_done(&mut self) {
+        let spec = self.spec();
+        for container in &spec.containers {
+            let last = plan::last(&self.past, &container.name);
+            if let Some(done) = last.filter(|run| plan::is_done(run, plan::policy(&spec)))
+                && !self.runs.contains_key(&container.name)
+            {
+                self.runs.insert(container.name.clone(), vec![done.clone()]);
+            }
+        }
+    }
+
+    /// The sandbox has ended: what has run in it is past.
+    fn bury(&mut self) {
+        self.endings.clear();
+        self.probers.clear();
+        self.posts.abort_all();
+        self.posting.clear();
+        self.state = None;
+        self.ips = None;
+        for (name, runs) in std::mem::take(&mut self.runs) {
+            let runs: Vec<_> = runs.into_iter().map(|run| plan::lost(run, now())).collect();
+            if let Some(last) = runs.last() {
+                let notes = self.notes.entry(name.clone()).or_default();
+                notes.next_attempt = notes.next_attempt.max(last.attempt + 1);
+                self.past.insert(name, runs);
+            }
+        }
+        self.keep_done();
+        self.publish();
+    }
+
+    /// Tells why what the sandbox held cannot be given back.
+    fn cannot_let_go(&mut self, message: &str) {
+        self.tell(WARNING, "FailedKillPod", message);
+        self.stuck = Some(message.to_owned());
+        self.publish();
     }
 
     fn spec(&self) -> PodSpec {
@@ -185,12 +267,14 @@ impl Life {
         let state = state.borrow_and_update();
         for (name, runs) in &state.containers {
             self.runs.insert(name.clone(), runs.clone());
-            if let (Some(notes), Some(last)) = (self.notes.get_mut(name), runs.last())
-                && plan::ran_long(last, now())
-            {
-                notes.calm_since = last.attempt + 1;
+            if let (Some(notes), Some(calm)) = (self.notes.get_mut(name), plan::calm_since(runs, now())) {
+                notes.calm_since = notes.calm_since.max(calm);
             }
         }
+        let runs = &self.runs;
+        self.endings.retain(|name, ending| {
+            plan::last(runs, name).is_some_and(|run| run.attempt == ending.attempt && run.running())
+        });
     }
 
     fn alive(&self) -> bool {
@@ -208,6 +292,14 @@ impl Life {
             if self.pod.metadata.deletion_timestamp.is_some() {
                 return self.end(pods).await;
             }
+            if !self.is_over()
+                && let Some(phase) = phase(&self.pod).filter(|phase| is_over(phase))
+            {
+                // Others have ended it, as whoever cleans up after nodes.
+                self.stop(self.grace(), &mut pods.clone()).await;
+                self.finished = Some(phase == "Succeeded");
+                self.settled = true;
+            }
             let wake = self.step(pods).await;
             self.publish();
             self.wait(pods, wake).await;
@@ -220,44 +312,83 @@ impl Life {
         self.lease.mark_unchanged();
         if self.is_over() {
             self.let_go().await;
+            self.stuck = None;
             return None;
         }
         if let Some(deadline) = self.deadline()
             && deadline <= now()
         {
             self.overdue(pods).await;
-            return None;
+            return Some(now());
         }
+        let spec = self.spec();
+        if self.sandbox.is_some() && !self.alive() {
+            self.bury();
+            if plan::ends_with_sandbox(&spec, &self.past).is_none() {
+                self.tell(NORMAL, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+            }
+            self.let_go().await;
+            self.stuck = None;
+        }
+        if self.sandbox.is_none()
+            && let Some(well) = plan::ends_with_sandbox(&spec, &self.past)
+        {
+            self.finished = Some(well);
+            return Some(now());
+        }
+        let wake = self.stand_and_run(&spec, pods).await;
+        wake.into_iter().chain(self.deadline()).min()
+    }
+
+    /// As [`Self::step`], of a pod that goes on.
+    async fn stand_and_run(&mut self, spec: &PodSpec, pods: &Pods) -> Option<i64> {
         if let Some(wake) = self.plan_volumes().await {
-            return Some(wake).into_iter().chain(self.deadline()).min();
+            return Some(wake);
         }
         if let Some(wake) = self.stand(pods).await {
-            return Some(wake).into_iter().chain(self.deadline()).min();
+            return Some(wake);
         }
         if self.ips.is_none() {
-            return self.deadline();
+            return None;
         }
         if let Some(wake) = self.write_volumes() {
-            return Some(wake).into_iter().chain(self.deadline()).min();
+            return Some(wake);
         }
         self.probe().await;
-        let next = plan::next(&self.spec(), &self.runs, &self.notes, now());
+        let next = plan::next(spec, &self.runs, &self.notes, now());
+        let mut started = false;
         for (container, attempt) in &next.start {
-            self.start(container, *attempt).await;
+            // One that has a hook to run keeps the others waiting (`startContainer`).
+            if self.posting.is_empty() {
+                self.start(container, *attempt).await;
+                started = true;
+            }
         }
         self.look();
         self.probe().await;
-        if next.start.is_empty() {
-            self.finished = next.finished;
-        }
-        if self.finished.is_some() {
+        self.tell_back_off(&next.backed_off);
+        // One that was started may have ended already, or be blocked: looked at once more; so is a sandbox
+        // that has ended meanwhile.
+        if started || !self.alive() {
             return Some(now());
         }
-        // One that was started may have ended already, or be blocked: looked at once more.
-        if next.start.is_empty() {
-            next.wake.into_iter().chain(self.deadline()).chain(self.volumes.due()).min()
-        } else {
-            Some(now())
+        if let Some(well) = next.finished {
+            self.finish(well, pods).await;
+            return Some(now());
+        }
+        next.wake.into_iter().chain(self.volumes.due()).chain(self.probe_again).min()
+    }
+
+    fn tell_back_off(&mut self, backed_off: &[(String, u32)]) {
+        for (name, attempt) in backed_off {
+            if self.backed_off.insert(name.clone(), *attempt) == Some(*attempt) {
+                continue;
+            }
+            let meta = &self.pod.metadata;
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let pod = format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid));
+            let message = format!("Back-off restarting failed container {name} in pod {pod}");
+            self.tell_of(name, WARNING, "BackOff", &message);
         }
     }
 
@@ -275,17 +406,21 @@ impl Life {
     async fn overdue(&mut self, pods: &Pods) {
         let message = "Pod was active on the node longer than the specified deadline";
         self.tell(WARNING, "DeadlineExceeded", message);
-        self.ended = Some(("DeadlineExceeded".into(), message.into()));
         self.stop(self.grace(), &mut pods.clone()).await;
+        self.ended = Some(("DeadlineExceeded".into(), message.into()));
     }
 
     /// Has the status written.
     fn publish(&mut self) {
-        if self.pod.spec.is_none() || phase(&self.pod).is_some_and(|phase| is_over(&phase)) {
-            // An orphan; or a pod that is over, whose status is its last.
+        if self.pod.spec.is_none() {
+            // An orphan.
             return;
         }
-        let status = self.view().status();
+        let status = match (&self.pod.status, &self.sandbox) {
+            (Some(status), None) if self.settled => status::without_sandbox(status.clone(), now()),
+            _ if self.settled => return,
+            _ => self.view().status(),
+        };
         self.writer.set(&self.pod, status);
     }
 
@@ -296,6 +431,8 @@ impl Life {
             sandbox: self.ips.as_ref().and(self.sandbox.as_ref()).map(|sandbox| sandbox.spec().id.as_str()),
             pod_ips: self.ips.as_deref().unwrap_or_default(),
             runs: &self.runs,
+            past: &self.past,
+            stuck: self.stuck.as_deref(),
             notes: &self.notes,
             trouble: self.trouble(),
             finished: self.finished,
@@ -342,13 +479,23 @@ impl Life {
                 std::future::pending().await
             }
         };
-        tokio::select! {
+        let posted = async {
+            match self.posts.join_next().await {
+                Some(posted) => posted.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let posted = tokio::select! {
             // Ends with the kubelet.
-            _ = pods.changed() => {}
-            () = news => {}
-            () = probes => {}
-            () = network => {}
-            () = until => {}
+            _ = pods.changed() => None,
+            posted = posted => posted,
+            () = news => None,
+            () = probes => None,
+            () = network => None,
+            () = until => None,
+        };
+        if let Some(posted) = posted {
+            self.after_post(posted).await;
         }
     }
 
@@ -358,9 +505,14 @@ impl Life {
 
     /// As [`Self::tell`], of one of the containers.
     fn tell_of(&self, container: &str, kind: &str, reason: &str, message: &str) {
+        self.teller(container).tell(kind, reason, message);
+    }
+
+    /// For those who tell of a container in a task of their own.
+    fn teller(&self, container: &str) -> Teller {
         let object =
             ObjectReference { field_path: Some(self.field_path(container)), ..reference(&*self.pod) };
-        self.shared.recorder.event(&object, kind, reason, message);
+        Teller { recorder: self.shared.recorder.clone(), object }
     }
 
     fn field_path(&self, container: &str) -> String {
@@ -386,6 +538,26 @@ impl Life {
         let runs = self.runs.values().filter_map(|runs| runs.last());
         runs.filter(|run| run.running()).collect()
     }
+}
+
+/// Tells of one container.
+#[derive(Debug, Clone)]
+struct Teller {
+    recorder: Recorder,
+    object: ObjectReference,
+}
+
+impl Teller {
+    fn tell(&self, kind: &str, reason: &str, message: &str) {
+        self.recorder.event(&self.object, kind, reason, message);
+    }
+}
+
+/// Whether the pod is not what is wanted any more.
+fn is_to_end(pods: &Pods, pod: &Pod) -> bool {
+    pods.borrow().as_ref().is_none_or(|latest| {
+        latest.metadata.uid != pod.metadata.uid || latest.metadata.deletion_timestamp.is_some()
+    })
 }
 
 /// All containers of a pod, in the order of their start.
