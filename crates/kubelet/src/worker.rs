@@ -348,9 +348,7 @@ impl Life {
         if let Some(wake) = self.stand(pods).await {
             return Some(wake);
         }
-        if self.ips.is_none() {
-            return None;
-        }
+        self.ips.as_ref()?;
         if let Some(wake) = self.write_volumes() {
             return Some(wake);
         }
