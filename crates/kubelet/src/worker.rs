@@ -11,8 +11,10 @@
 
 mod containers;
 mod end;
+mod past;
 mod probes;
 mod sandbox;
+mod tell;
 mod volumes;
 mod writer;
 
@@ -20,12 +22,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::types::api::core::v1::{Container, ObjectReference, Pod, PodSpec, Service};
+use api::types::api::core::v1::{Container, Pod, PodSpec, Service};
 use api::types::jiff::Timestamp;
 use cri::{ContainerState, Process, Sandbox, State};
 use ipnetwork::Ipv4Network;
 use runtime::Backoff;
-use store::events::{NORMAL, Recorder, WARNING, reference};
+use store::events::{NORMAL, WARNING};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -176,105 +178,8 @@ impl Life {
         Self::new(shared, Arc::new(pod), Some(sandbox))
     }
 
-    /// Takes up what an agent before this one has left.
-    fn recall(&mut self) {
-        if let Some(sandbox) = &self.sandbox {
-            self.ips = if sandbox.spec().host_network {
-                Some(vec![self.shared.options.address.to_string()])
-            } else {
-                crate::network::attached(&self.shared, sandbox.spec())
-            };
-        }
-        let told = self.pod.status.clone().unwrap_or_default();
-        let statuses = told.container_statuses.iter().chain(&told.init_container_statuses).flatten();
-        let told: BTreeMap<_, _> = statuses.map(|status| (status.name.as_str(), status)).collect();
-        let spec = self.spec();
-        for container in all(&spec) {
-            let before = told.get(container.name.as_str());
-            let ran = before.is_some_and(|status| status.container_id.is_some());
-            let restarts = before.map_or(0, |status| u32::try_from(status.restart_count).unwrap_or(0));
-            let runs = before.filter(|_| ran).map(|status| plan::told(status, now())).unwrap_or_default();
-            let notes = Notes {
-                next_attempt: if ran { restarts + 1 } else { restarts },
-                // Of what runs on; whoever is started is looked at anew.
-                started: container.startup_probe.is_none() || before.is_some_and(|s| s.started == Some(true)),
-                ready: container.readiness_probe.is_none() || before.is_some_and(|s| s.ready),
-                ..Notes::default()
-            };
-            self.notes.insert(container.name.clone(), notes);
-            if !runs.is_empty() {
-                self.past.insert(container.name.clone(), runs);
-            }
-        }
-        self.look();
-        // What runs on is told by the sandbox.
-        let here = &self.runs;
-        self.past.retain(|name, _| !here.contains_key(name));
-        for (name, notes) in &mut self.notes {
-            let calm = here.get(name).map_or(notes.next_attempt, |runs| plan::calm_before(runs));
-            notes.calm_since = notes.calm_since.max(calm);
-        }
-        self.keep_done();
-    }
-
-    /// What is done stays so in the next sandbox, but for init containers.
-    fn keep_done(&mut self) {
-        let spec = self.spec();
-        for container in &spec.containers {
-            let last = plan::last(&self.past, &container.name);
-            if let Some(done) = last.filter(|run| plan::is_done(run, plan::policy(&spec)))
-                && !self.runs.contains_key(&container.name)
-            {
-                self.runs.insert(container.name.clone(), vec![done.clone()]);
-            }
-        }
-    }
-
-    /// The sandbox has ended: what has run in it is past.
-    fn bury(&mut self) {
-        self.endings.clear();
-        self.probers.clear();
-        self.posts.abort_all();
-        self.posting.clear();
-        self.state = None;
-        self.ips = None;
-        for (name, runs) in std::mem::take(&mut self.runs) {
-            let runs: Vec<_> = runs.into_iter().map(|run| plan::lost(run, now())).collect();
-            if let Some(last) = runs.last() {
-                let notes = self.notes.entry(name.clone()).or_default();
-                notes.next_attempt = notes.next_attempt.max(last.attempt + 1);
-                self.past.insert(name, runs);
-            }
-        }
-        self.keep_done();
-        self.publish();
-    }
-
-    /// Tells why what the sandbox held cannot be given back.
-    fn cannot_let_go(&mut self, message: &str) {
-        self.tell(WARNING, "FailedKillPod", message);
-        self.stuck = Some(message.to_owned());
-        self.publish();
-    }
-
     fn spec(&self) -> PodSpec {
         self.pod.spec.clone().unwrap_or_default()
-    }
-
-    /// Takes over what the sandbox tells.
-    fn look(&mut self) {
-        let Some(state) = &mut self.state else { return };
-        let state = state.borrow_and_update();
-        for (name, runs) in &state.containers {
-            self.runs.insert(name.clone(), runs.clone());
-            if let (Some(notes), Some(calm)) = (self.notes.get_mut(name), plan::calm_since(runs, now())) {
-                notes.calm_since = notes.calm_since.max(calm);
-            }
-        }
-        let runs = &self.runs;
-        self.endings.retain(|name, ending| {
-            plan::last(runs, name).is_some_and(|run| run.attempt == ending.attempt && run.running())
-        });
     }
 
     fn alive(&self) -> bool {
@@ -375,19 +280,6 @@ impl Life {
             return Some(now());
         }
         next.wake.into_iter().chain(self.volumes.due()).chain(self.probe_again).min()
-    }
-
-    fn tell_back_off(&mut self, backed_off: &[(String, u32)]) {
-        for (name, attempt) in backed_off {
-            if self.backed_off.insert(name.clone(), *attempt) == Some(*attempt) {
-                continue;
-            }
-            let meta = &self.pod.metadata;
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let pod = format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid));
-            let message = format!("Back-off restarting failed container {name} in pod {pod}");
-            self.tell_of(name, WARNING, "BackOff", &message);
-        }
     }
 
     fn is_over(&self) -> bool {
@@ -497,30 +389,6 @@ impl Life {
         }
     }
 
-    fn tell(&self, kind: &str, reason: &str, message: &str) {
-        self.shared.recorder.event(&reference(&*self.pod), kind, reason, message);
-    }
-
-    /// As [`Self::tell`], of one of the containers.
-    fn tell_of(&self, container: &str, kind: &str, reason: &str, message: &str) {
-        self.teller(container).tell(kind, reason, message);
-    }
-
-    /// For those who tell of a container in a task of their own.
-    fn teller(&self, container: &str) -> Teller {
-        let object =
-            ObjectReference { field_path: Some(self.field_path(container)), ..reference(&*self.pod) };
-        Teller { recorder: self.shared.recorder.clone(), object }
-    }
-
-    fn field_path(&self, container: &str) -> String {
-        let spec = self.pod.spec.as_ref();
-        let init =
-            spec.is_some_and(|spec| spec.init_containers.iter().flatten().any(|init| init.name == container));
-        let list = if init { "initContainers" } else { "containers" };
-        format!("spec.{list}{{{container}}}")
-    }
-
     /// How long its containers have to end by themselves, in seconds.
     fn grace(&self) -> i64 {
         let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
@@ -535,19 +403,6 @@ impl Life {
     fn running(&self) -> Vec<&ContainerState> {
         let runs = self.runs.values().filter_map(|runs| runs.last());
         runs.filter(|run| run.running()).collect()
-    }
-}
-
-/// Tells of one container.
-#[derive(Debug, Clone)]
-struct Teller {
-    recorder: Recorder,
-    object: ObjectReference,
-}
-
-impl Teller {
-    fn tell(&self, kind: &str, reason: &str, message: &str) {
-        self.recorder.event(&self.object, kind, reason, message);
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::probes::Hook;
-use super::{FORCED, Life, NORMAL, Pods, Teller, WARNING, after_seconds, all, now, until};
+use super::tell::Teller;
+use super::{FORCED, Life, NORMAL, Pods, WARNING, after_seconds, all, now, until};
 use crate::plan::is_sidecar;
 
 /// What a container has at least to end after its own hook, in seconds (`minimumGracePeriodInSeconds`).
