@@ -73,7 +73,7 @@ pub async fn run(store: Store, options: Options, health: Health) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     loop {
         let Err(error) = live(&store, &options, &health).await;
-        health.set(crate::COMPONENT, false, &chain(&error));
+        health.set_part(crate::COMPONENT, "pods", false, &chain(&error));
         tokio::time::sleep(backoff.after(Duration::ZERO)).await;
     }
 }
@@ -116,7 +116,7 @@ async fn live(
         workers.start(name.clone(), pods.get(&name.namespace, &name.name), Some(sandbox));
     }
     workers.tasks.spawn(tidy(shared, dead, strays));
-    let _ = health;
+    health.set_part(crate::COMPONENT, "pods", true, "");
     let mut changed = pods.subscribe();
     loop {
         changed.mark_unchanged();

@@ -129,7 +129,9 @@ pub(crate) fn of_shared(shared: Shared, name: &str) -> Option<Placed> {
         Shared::ClusterIp(ip) => {
             (&CLUSTER_IPS, Element { key: address(ip, 1), value: Value::Nothing, comment: name })
         }
-        Shared::Hairpin(ip) => (&HAIRPINS, Element { key: address(ip, 2), value: Value::Nothing, comment: name }),
+        Shared::Hairpin(ip) => {
+            (&HAIRPINS, Element { key: address(ip, 2), value: Value::Nothing, comment: name })
+        }
         Shared::Balancer(kind, mark) => {
             let verdict = match layout::meaning(mark) {
                 Meaning::Drop => Verdict::Drop,

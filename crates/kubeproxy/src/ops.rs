@@ -68,7 +68,8 @@ impl Op {
 
 /// Whether a map decides that a packet is for a service at all.
 fn is_entrance(map: &Map) -> bool {
-    let frontends = |kind: layout::Kind| kind.map(Role::Frontends).is_some_and(|other| other.name == map.name);
+    let frontends =
+        |kind: layout::Kind| kind.map(Role::Frontends).is_some_and(|other| other.name == map.name);
     map.name == CLUSTER_IPS.name || layout::KINDS.into_iter().any(frontends)
 }
 
@@ -155,7 +156,8 @@ impl Observed {
 /// something else.
 pub(crate) fn compare_structures(there: &Observed, wanted: &Structure) -> Option<Vec<Op>> {
     let other = |standing: &Standing| *standing == Standing::Other;
-    let map = |(name, standing): (&String, &Standing)| other(standing) && wanted.maps.contains_key(name.as_str());
+    let map =
+        |(name, standing): (&String, &Standing)| other(standing) && wanted.maps.contains_key(name.as_str());
     let chain = |(name, standing): (&String, &Standing)| other(standing) && wanted.chains.contains_key(name);
     if there.maps.iter().any(map) || there.chains.iter().any(chain) {
         return None;

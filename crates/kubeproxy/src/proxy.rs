@@ -141,7 +141,11 @@ impl<K: Kernel> Proxy<K> {
             }
         };
         for map in structure.maps.values().filter(|map| !map.is_dynamic()) {
-            let live = if there.maps.contains_key(map.name) { self.kernel.elements(map.name)? } else { Elements::new() };
+            let live = if there.maps.contains_key(map.name) {
+                self.kernel.elements(map.name)?
+            } else {
+                Elements::new()
+            };
             ops.extend(compare_map(map, live, self.state.elements(map)));
         }
         Ok(in_order(ops))
@@ -175,14 +179,17 @@ impl<K: Kernel> Proxy<K> {
                 _ => Ok(Elements::new()),
             };
             let endpoints = read(&mut self.kernel, Role::Endpoints)?;
-            let (choices, chosen) = (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
+            let (choices, chosen) =
+                (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
             for (key, element) in endpoints {
                 place(&mut places, kind, &key, &element.value);
             }
             for (key, choice) in choices {
                 let Some((frontend, _)) = split(&key) else { continue };
                 let Value::Data(number) = &choice.value else { continue };
-                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else { continue };
+                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else {
+                    continue;
+                };
                 let mut chosen_key = frontend.to_vec();
                 key::number(&mut chosen_key, number);
                 if let Some(element) = chosen.get(chosen_key.as_slice()) {
@@ -197,7 +204,8 @@ impl<K: Kernel> Proxy<K> {
     pub(crate) fn last_known(&mut self, vip: &VirtualIP) -> Result<BTreeMap<ObjectName, PodAddress>> {
         let mut found = BTreeMap::new();
         let Some(observed) = self.kernel.observe(self.state.structure())? else { return Ok(found) };
-        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name)) else {
+        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name))
+        else {
             return Ok(found);
         };
         let Ok(address) = vip.spec.address.parse() else { return Ok(found) };
@@ -274,7 +282,8 @@ impl<K: Kernel> Proxy<K> {
                 continue;
             }
             let same = |backend: &Backend| {
-                let port = if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
+                let port =
+                    if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
                 SocketAddr::new(backend.address, port) == flow.answers_from
             };
             return !balances.any(|balance| balance.target.backends().iter().any(same));

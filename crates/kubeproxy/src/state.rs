@@ -105,7 +105,10 @@ impl State {
 
     /// Replaces what objects want; none is an object that has gone. Gives what has to be done for it, in the order in
     /// which it has to be done, and what was done to frontends.
-    pub fn change(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) -> (Vec<Op>, Vec<Moved>) {
+    pub fn change(
+        &mut self,
+        plans: impl IntoIterator<Item = (Source, Option<Plan>)>,
+    ) -> (Vec<Op>, Vec<Moved>) {
         let mut before = Before::default();
         for (source, plan) in plans {
             self.replace(source, plan.unwrap_or_default(), &mut before);
@@ -167,8 +170,10 @@ impl State {
         let mut shared = Vec::new();
         shared.extend(plan.cluster_ips.iter().map(|ip| Shared::ClusterIp(*ip)));
         let backends = plan.frontends.values().flat_map(|balance| balance.target.backends());
-        let mut hairpins: BTreeMap<_, _> =
-            backends.filter(|backend| backend.local).map(|backend| (backend.address, backend.name.clone())).collect();
+        let mut hairpins: BTreeMap<_, _> = backends
+            .filter(|backend| backend.local)
+            .map(|backend| (backend.address, backend.name.clone()))
+            .collect();
         shared.extend(hairpins.keys().map(|ip| Shared::Hairpin(*ip)));
         let name = match &source {
             Source::Service(name) | Source::VirtualIp(name) => name.to_string(),
@@ -230,7 +235,9 @@ impl State {
     fn in_place(&mut self, frontend: &Frontend, old: Option<&Balance>, mut balance: Balance) -> Balance {
         let Target::Backends(backends) = &mut balance.target else { return balance };
         let places: Vec<_> = match old {
-            Some(old) => old.target.backends().iter().map(|backend| (backend.address, backend.port)).collect(),
+            Some(old) => {
+                old.target.backends().iter().map(|backend| (backend.address, backend.port)).collect()
+            }
             None => {
                 let key = (Kind::of(frontend), elements::frontend_key(&frontend.place).into_boxed_slice());
                 self.places.remove(&key).unwrap_or_default()
@@ -313,7 +320,8 @@ impl State {
     }
 
     fn placed(&self) -> impl Iterator<Item = Placed> {
-        let frontends = self.frontends().flat_map(|(frontend, balance)| elements::of_frontend(frontend, balance));
+        let frontends =
+            self.frontends().flat_map(|(frontend, balance)| elements::of_frontend(frontend, balance));
         let shared = self.shared.iter();
         let shared = shared.filter_map(|(shared, names)| elements::of_shared(*shared, &names.first()?.0));
         frontends.chain(shared)
@@ -337,7 +345,8 @@ impl Moved {
             backends.map(|backend| (backend.address, backend.port)).collect()
         };
         let (before, now) = (ends(old), ends(new));
-        let stale = before.is_empty() != now.is_empty() || old.is_none() || before.difference(&now).next().is_some();
+        let stale =
+            before.is_empty() != now.is_empty() || old.is_none() || before.difference(&now).next().is_some();
         (before != now || old.is_none() != new.is_none()).then_some(Self { frontend, stale })
     }
 }

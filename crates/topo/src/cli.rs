@@ -255,6 +255,9 @@ pub(crate) struct PodDeleteArgs {
     /// The pod's namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+    /// Seconds to wait until it is gone
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]

@@ -8,20 +8,15 @@ use api::resolv::{self, ClusterDns};
 use cri::SandboxSpec;
 use runtime::chain;
 
-use super::{Life, NORMAL, Notes, Pods, WARNING, now};
+use super::{Life, Pods, WARNING, is_to_end, now};
 use crate::hosts::{self, HostName};
 use crate::network;
-use crate::plan::Runs;
 
 impl Life {
     /// Makes the sandbox and its network, if they do not stand; gives when to try again, if that failed.
     pub(super) async fn stand(&mut self, pods: &Pods) -> Option<i64> {
         if let Some((_, at)) = self.trouble.as_ref().filter(|(_, at)| *at > now()) {
             return Some(*at);
-        }
-        if self.sandbox.is_some() && !self.alive() {
-            self.tell(NORMAL, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
-            self.start_afresh().await;
         }
         if self.sandbox.is_some() && self.ips.is_some() {
             return None;
@@ -41,7 +36,9 @@ impl Life {
             }
             Err(message) => {
                 let message = format!("Failed to create pod sandbox: {message}");
-                self.tell(WARNING, "FailedCreatePodSandBox", &message);
+                if !is_to_end(pods, &self.pod) {
+                    self.tell(WARNING, "FailedCreatePodSandBox", &message);
+                }
                 let delay = self.retry.after(began.elapsed().min(Duration::from_secs(1)));
                 let at = now() + i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
                 self.trouble = Some((message, at));
@@ -155,19 +152,6 @@ impl Life {
         hosts::managed(&self.pod, &HostName::of(&self.pod, &self.shared.options.zone), ips)
     }
 
-    /// The sandbox has ended: gives back what it held, and forgets its runs.
-    async fn start_afresh(&mut self) {
-        self.kills.abort_all();
-        self.probers.clear();
-        for (name, runs) in std::mem::take(&mut self.runs) {
-            let Some(last) = runs.last() else { continue };
-            let notes = self.notes.entry(name).or_default();
-            *notes = Notes { next_attempt: last.attempt + 1, ..notes.clone() };
-        }
-        self.let_go().await;
-        self.runs = Runs::new();
-    }
-
     /// Removes the sandbox and gives its network back, however often that takes.
     pub(super) async fn let_go(&mut self) {
         let Some(sandbox) = self.sandbox.take() else { return };
@@ -191,7 +175,7 @@ impl Life {
             };
             let Err(error) = settled else { break };
             let message = format!("error killing pod: failed to tear down its network: {}", chain(&error));
-            self.tell(WARNING, "FailedKillPod", &message);
+            self.cannot_let_go(&message);
             tokio::time::sleep(self.retry.after(Duration::ZERO)).await;
         }
         self.attached = false;

@@ -94,7 +94,7 @@ impl Life {
         Some(self.volumes.due)
     }
 
-    async fn planned(&self) -> Result<BTreeMap<String, Plan>, Vec<String>> {
+    async fn planned(&mut self) -> Result<BTreeMap<String, Plan>, Vec<String>> {
         let spec = self.spec();
         let wanted: Vec<&Volume> =
             spec.volumes.iter().flatten().filter(|one| one.host_path.is_none()).collect();
