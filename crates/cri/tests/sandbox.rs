@@ -425,7 +425,7 @@ async fn a_dead_sandbox_is_owed_for_until_that_is_settled(bench: Bench) {
     let sandbox = bench.runtime.create(second.clone()).await.unwrap();
     let (alive, dead) = bench.runtime.adopt("w1").await.unwrap();
     assert_eq!(alive.len(), 1);
-    assert_eq!(dead, [first.clone()]);
+    assert_eq!(dead, std::slice::from_ref(&first));
     assert_eq!(bench.runtime.owing("w2").unwrap(), []);
     bench.runtime.settle(&first).unwrap();
     bench.runtime.settle(&first).unwrap();
