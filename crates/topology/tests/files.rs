@@ -43,8 +43,8 @@ fn the_default_lab_is_the_one_of_the_course() {
     let mut of_file = conf("two-clusters.yaml");
     for (built_in, cluster) in default.clusters.iter().zip(&mut of_file.clusters) {
         // The same files: the default lab has them compiled in.
-        let names =
-            [&built_in.manifests, &cluster.manifests].map(|all| all.iter().map(base).collect::<Vec<_>>());
+        let names = [&built_in.manifests, &cluster.manifests]
+            .map(|all| all.iter().map(|path| base(path)).collect::<Vec<_>>());
         assert_eq!(names[0], names[1]);
         assert_eq!(names[0].len(), 2);
         cluster.manifests.clone_from(&built_in.manifests);
@@ -52,7 +52,7 @@ fn the_default_lab_is_the_one_of_the_course() {
     assert_eq!(default, of_file);
 }
 
-fn base(path: &String) -> &str {
+fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 

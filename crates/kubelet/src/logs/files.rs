@@ -80,7 +80,7 @@ fn log_file(folder: &Path, name: &str) -> Option<LogFile> {
     let (restart, rest) = name.split_once(".log")?;
     let rotated = rest
         .strip_prefix('.')
-        .filter(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit() || b == b'-'));
+        .filter(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.')));
     let current = rest.is_empty();
     let restart = restart.parse().ok()?;
     (current || rotated.is_some()).then(|| LogFile { restart, current, path: folder.join(name) })

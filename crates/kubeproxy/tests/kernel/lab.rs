@@ -285,7 +285,11 @@ pub(crate) fn endpoint(pod: &Pod) -> Value {
 }
 
 fn write(ns: &NetNs, path: &str, text: &str) {
-    ns.run(|| Ok::<_, Error>(std::fs::write(format!("/proc/sys/{path}"), text).unwrap())).unwrap();
+    let write = || {
+        std::fs::write(format!("/proc/sys/{path}"), text).unwrap();
+        Ok::<_, Error>(())
+    };
+    ns.run(write).unwrap();
 }
 
 fn route(ns: &NetNs, to: Ipv4Network, via: Ipv4Addr) {
