@@ -78,9 +78,9 @@ pub(super) fn of_container(folder: &Path) -> Result<Vec<LogFile>, Error> {
 /// `0.log` or `0.log.20240101-120000`; neither what is being written for later nor what is compressed.
 fn log_file(folder: &Path, name: &str) -> Option<LogFile> {
     let (restart, rest) = name.split_once(".log")?;
-    let rotated = rest
-        .strip_prefix('.')
-        .filter(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.')));
+    let rotated = rest.strip_prefix('.').filter(|time| {
+        !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+    });
     let current = rest.is_empty();
     let restart = restart.parse().ok()?;
     (current || rotated.is_some()).then(|| LogFile { restart, current, path: folder.join(name) })
