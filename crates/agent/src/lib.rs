@@ -56,6 +56,8 @@ pub struct Options {
     pub flannel_plugin: Choice,
     /// A table of images beside the one that is built in.
     pub images: PathBuf,
+    /// Whether the cluster has a DNS service.
+    pub dns: bool,
     /// Where the logs of the cluster's pods go.
     pub logs: PathBuf,
 }

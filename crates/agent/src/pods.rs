@@ -34,7 +34,11 @@ pub(crate) fn options(
         net_dir: files.net_dir,
         cache_dir: files.cache_dir,
         images: images(&options.images)?,
-        cluster_dns: topology::dns_address(options.service_network).into_iter().map(IpAddr::V4).collect(),
+        cluster_dns: topology::dns_address(options.service_network)
+            .filter(|_| options.dns)
+            .into_iter()
+            .map(IpAddr::V4)
+            .collect(),
         zone: ZONE.into(),
         lease,
     })

@@ -43,6 +43,8 @@ pub struct Options {
     pub service_network: Ipv4Network,
     /// Files with what is to be in the cluster from its begin, in their order.
     pub manifests: Vec<PathBuf>,
+    /// Whether the cluster has a DNS service.
+    pub dns: bool,
 }
 
 /// What can keep a control plane from running.
@@ -73,14 +75,18 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let health = Health::default();
     let store = Store::etcd(&options.etcd).await?;
     let mut declared = Declared::read(&options.manifests);
-    declared.add(addons::dns(&options.etcd, options.service_network));
+    if options.dns {
+        declared.add(addons::dns(&options.etcd, options.service_network));
+    }
     let pods = declared.pods();
     let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
     announce(flannel::CONFIG_COMPONENT);
     announce(namespaces::COMPONENT);
     announce(controllers::COMPONENT);
     announce(scheduler::COMPONENT);
-    announce(addons::COMPONENT);
+    if options.dns {
+        announce(addons::COMPONENT);
+    }
     announce(manifests::COMPONENT);
     if !pods.is_empty() {
         announce(pods::COMPONENT);
@@ -97,7 +103,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let controllers = controllers::Options::new(options.service_network);
     tasks.spawn(controllers::run(controllers, store.clone(), health.clone()));
     tasks.spawn(scheduler::run(store.clone(), health.clone()));
-    tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
+    if options.dns {
+        tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
+    }
     if !pods.is_empty() {
         tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));
     }

@@ -574,6 +574,9 @@ pub(crate) struct AgentArgs {
     /// Folder of the pods' logs
     #[arg(long)]
     pub(crate) logs: PathBuf,
+    /// The cluster has a DNS service
+    #[arg(long)]
+    pub(crate) dns: bool,
 }
 
 #[derive(Debug, Args)]
@@ -591,6 +594,9 @@ pub(crate) struct ControlPlaneArgs {
     pub(crate) service_network: Ipv4Network,
     #[arg(long = "manifest", value_name = "FILE")]
     pub(crate) manifests: Vec<PathBuf>,
+    /// The cluster has a DNS service
+    #[arg(long)]
+    pub(crate) dns: bool,
 }
 
 #[derive(Debug, Args)]

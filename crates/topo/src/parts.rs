@@ -64,6 +64,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         flannel_plugin: args.flannel_plugin,
         images: args.images,
         logs: args.logs,
+        dns: args.dns,
         cluster: args.cluster.clone(),
     };
     runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
@@ -98,6 +99,7 @@ pub(crate) fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<ExitCode> 
         network: args.network,
         service_network: args.service_network,
         manifests: args.manifests,
+        dns: args.dns,
     };
     runtime.block_on(control_plane::run(options)).context(context)?;
     Ok(ExitCode::SUCCESS)

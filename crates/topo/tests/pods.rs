@@ -14,7 +14,7 @@ use testkit::topo::{Bench, User};
 use testkit::wait_for;
 
 const SOON: Duration = Duration::from_secs(60);
-const LAB: &str = "clusters: [{name: C0, workers: 2}]\n";
+const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 2}]\n";
 
 fn lab_as(user: User, topology: &str) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), user);

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(60);
 fn lab() -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own);
     let file = bench.folder().join("lab.yaml");
-    fs::write(&file, "clusters: [{name: C0, workers: 1}]\n").unwrap();
+    fs::write(&file, "dns: false\nclusters: [{name: C0, workers: 1}]\n").unwrap();
     bench.ok(["up", "-q", "-f", file.to_str().unwrap()]);
     bench
 }

@@ -13,7 +13,7 @@ use testkit::topo::{Bench, User};
 use testkit::wait_for;
 
 const SOON: Duration = Duration::from_secs(60);
-const LAB: &str = "clusters: [{name: C0, workers: 2}]\n";
+const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 2}]\n";
 
 fn start(bench: &Bench, topology: &str, env: &[(&str, &str)]) {
     let file = bench.folder().join("lab.yaml");

@@ -56,6 +56,8 @@ pub struct Cluster {
     pub service_network: Ipv4Network,
     /// Manifest files, absolute; [`crate::manifest`] reads them.
     pub manifests: Vec<String>,
+    /// Whether it has a DNS service.
+    pub dns: bool,
 }
 
 /// A node that runs etcd.

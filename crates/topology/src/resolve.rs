@@ -165,6 +165,7 @@ impl Resolver<'_> {
             pod_network: pod_network?,
             service_network: service_network?,
             manifests,
+            dns: file.dns.or(self.file.dns).unwrap_or(true),
         })
     }
 
