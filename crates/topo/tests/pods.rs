@@ -289,12 +289,12 @@ fn probes_decide_on_readiness_and_restarts() {
     ready(&bench, "sick");
     bench.ok(["exec", "C0/sick", "--", "rmdir", "/run/lock"]);
     until(&bench, "sick", "a restart", |pod| main_container(pod)["restartCount"].as_u64() >= Some(1));
-    let events = bench.ok(["get", "events"]);
-    for said in
-        ["Liveness probe failed", "failed liveness probe, will be restarted", "Readiness probe failed"]
-    {
-        assert!(events.contains(said), "{events}");
-    }
+    let wanted =
+        ["Liveness probe failed", "failed liveness probe, will be restarted", "Readiness probe failed"];
+    wait_for("the events", SOON, || {
+        let events = bench.ok(["get", "events"]);
+        if wanted.iter().all(|said| events.contains(said)) { Ok(()) } else { Err(events) }
+    });
 }
 
 #[test]
