@@ -25,8 +25,7 @@ struct Feed<K> {
 }
 
 impl<K: Object + PartialEq + Send + Sync + 'static> Feed<K> {
-    fn start(store: &Store, wanted: impl Fn(&K) -> bool + Send + Sync + 'static) -> Self {
-        let reflector = Reflector::start_where(store, None, wanted);
+    fn new(reflector: Reflector<K>) -> Self {
         Self { changes: reflector.changes(), status: reflector.status(), reflector }
     }
 
@@ -61,12 +60,12 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     pub(crate) fn start(store: &Store, worker: Worker) -> Self {
-        let own = worker.node.clone();
         Self {
-            services: Feed::start(store, |_| true),
-            slices: Feed::start(store, |_| true),
-            vips: Feed::start(store, |_| true),
-            nodes: Feed::start(store, move |node: &Node| node.metadata.name.as_deref() == Some(&own)),
+            services: Feed::new(Reflector::start(store, None)),
+            slices: Feed::new(Reflector::start(store, None)),
+            vips: Feed::new(Reflector::start(store, None)),
+            // Those of all nodes would be as many events as there are nodes, times nodes.
+            nodes: Feed::new(Reflector::start_one(store, "", &worker.node)),
             pods: Pods::new(store, &worker.node),
             worker,
             parts: BTreeMap::new(),

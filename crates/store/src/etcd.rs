@@ -314,12 +314,13 @@ fn refused<T>(responses: Vec<TxnOpResponse>) -> Outcome<T> {
     if there { Outcome::Differs } else { Outcome::Missing }
 }
 
-/// The first key after all that begin with `prefix`. Prefixes here end in `/`, so this is the same
-/// with `0`, the character after it.
+/// The first key after those that are asked for: all below a prefix, which ends in `/`, so that this is the same with
+/// `0`, the character after it; or else one key alone.
 fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last += 1;
+    match end.last_mut() {
+        Some(last) if *last == b'/' => *last += 1,
+        _ => end.push(0),
     }
     end
 }

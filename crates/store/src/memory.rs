@@ -73,7 +73,7 @@ impl Memory {
     pub(crate) fn list(&self, prefix: &str) -> Listing {
         let inner = self.lock();
         let from = inner.entries.range(prefix.to_owned()..);
-        let entries = from.take_while(|(key, _)| key.starts_with(prefix)).map(|(_, entry)| entry.clone());
+        let entries = from.take_while(|(key, _)| below(prefix, key)).map(|(_, entry)| entry.clone());
         Listing { entries: entries.collect(), revision: inner.revision }
     }
 
@@ -138,6 +138,11 @@ impl Memory {
     }
 }
 
+/// Whether a key is asked for: it is below a prefix, which ends in `/`, or it is that one key.
+fn below(prefix: &str, key: &str) -> bool {
+    if prefix.ends_with('/') { key.starts_with(prefix) } else { key == prefix }
+}
+
 /// An open watch.
 #[derive(Debug)]
 pub(crate) struct MemoryWatch {
@@ -170,7 +175,7 @@ impl MemoryWatch {
         for (revision, update) in inner.history.iter().skip(from) {
             self.after = *revision;
             let (Update::Put(Entry { key, .. }) | Update::Deleted { key, .. }) = update else { continue };
-            if key.starts_with(&self.prefix) {
+            if below(&self.prefix, key) {
                 return Ok(Some(update.clone()));
             }
         }

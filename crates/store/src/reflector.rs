@@ -194,9 +194,24 @@ impl<K: Object + PartialEq + Send + Sync + 'static> Reflector<K> {
         Self::start_filtered(store, namespace, Filter { mention, wanted })
     }
 
+    /// As [`Self::start`], but of one object alone: etcd tells of no other.
+    #[must_use]
+    pub fn start_one(store: &Store, namespace: &str, name: &str) -> Self {
+        let filter = Filter { mention: None, wanted: |_: &K| true };
+        Self::start_at(store, K::INFO.key(namespace, name), filter)
+    }
+
     fn start_filtered(
         store: &Store,
         namespace: Option<&str>,
+        filter: Filter<impl Fn(&K) -> bool + Send + Sync + 'static>,
+    ) -> Self {
+        Self::start_at(store, K::INFO.prefix(namespace), filter)
+    }
+
+    fn start_at(
+        store: &Store,
+        prefix: String,
         filter: Filter<impl Fn(&K) -> bool + Send + Sync + 'static>,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -205,7 +220,7 @@ impl<K: Object + PartialEq + Send + Sync + 'static> Reflector<K> {
             changed: watch::Sender::new(()),
             status: watch::Sender::new(Status::default()),
         });
-        let source = Source { backend: store.0.clone(), prefix: K::INFO.prefix(namespace), filter };
+        let source = Source { backend: store.0.clone(), prefix, filter };
         let task = tokio::spawn(run(source, shared.clone()));
         Self(Arc::new(Inner { shared, task }))
     }
@@ -275,6 +290,7 @@ impl<K> Reflector<K> {
 /// Where objects come from, and which.
 struct Source<W> {
     backend: Backend,
+    /// What the keys begin with, and `/`; or the one key.
     prefix: String,
     filter: Filter<W>,
 }

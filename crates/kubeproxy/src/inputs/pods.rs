@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use store::{Change, ObjectName, Store};
+use store::{Change, ObjectName, Reflector, Store};
 
 use super::Feed;
 use crate::objects::Pod;
@@ -42,7 +42,8 @@ impl Pods {
         self.addresses.retain(|name, _| wanted.contains(name));
         self.wanted.clone_from(&wanted);
         self.feed = (!wanted.is_empty()).then(|| {
-            Feed::start(&self.store, move |pod: &Pod| wanted.contains(&ObjectName::of(&pod.metadata)))
+            let wanted = move |pod: &Pod| wanted.contains(&ObjectName::of(&pod.metadata));
+            Feed::new(Reflector::start_where(&self.store, None, wanted))
         });
     }
 

@@ -122,6 +122,21 @@ async fn objects_come_and_go_as_they_are_wanted() {
 }
 
 #[tokio::test]
+async fn one_object_is_followed_alone() {
+    let store = Store::memory();
+    let mut one = config("a1", "one");
+    store.create(&mut one).await.unwrap();
+    store.create(&mut config("a10", "another")).await.unwrap();
+    let reflector = Reflector::<ConfigMap>::start_one(&store, "default", "a1");
+    soon("first sync", reflector.wait_synced()).await;
+    let mut changes = reflector.changes();
+    store.create(&mut config("a11", "another")).await.unwrap();
+    store.delete(&one).await.unwrap();
+    store.create(&mut config("a1", "two")).await.unwrap();
+    assert_eq!(told(&mut changes, 3).await, ["+a1=one", "-a1=one", "+a1=two"]);
+}
+
+#[tokio::test]
 async fn the_last_clone_ends_the_task_and_its_listeners() {
     let store = Store::memory();
     let reflector = Reflector::<ConfigMap>::start(&store, None);

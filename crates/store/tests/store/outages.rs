@@ -92,6 +92,28 @@ fn a_cut_cable() {
     });
 }
 
+#[test]
+fn one_object_alone_and_a_cut_cable() {
+    alone(async {
+        let server = Etcd::single().await;
+        let (direct, mut cable) = (server.store().await, Cable::to(&server).await);
+        four(&direct).await;
+        create(&direct, "b0", "1").await;
+        let reflector = Reflector::<ConfigMap>::start_one(&cable.store().await, "default", "b");
+        let mut changes = reflector.changes();
+        assert_eq!(told_up_to(&mut changes, "+b=1").await, ["+b=1"]);
+        cable.cut().await;
+        cut_off(&mut reflector.status()).await;
+        much_happens(&direct).await;
+        change(&direct, "b0", "2").await;
+        cable.mend().await;
+        assert_eq!(told_up_to(&mut changes, "b=1>b=4").await, ["b=1>b=4"]);
+        change(&direct, "b0", "3").await;
+        delete(&direct, "b").await;
+        assert_eq!(told_up_to(&mut changes, "-b=4").await, ["-b=4"]);
+    });
+}
+
 /// The copy is what is stored.
 async fn same(reflector: &Reflector<ConfigMap>, store: &Store) {
     let stored: Vec<ConfigMap> = store.list(None).await.unwrap();
