@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::daemon_set::DaemonSets;
 use crate::deployment::Deployments;
 use crate::driver::drive;
 use crate::endpoint_slice::EndpointSlices;
@@ -97,6 +98,7 @@ fn start(cluster: &Cluster, options: &Options, tasks: &mut JoinSet<()>) {
     let allocator = Allocator::new(store, options.service_network, options.node_port_range.clone());
     tasks.spawn(drive(Services::new(cluster, allocator, options.load_balancer_pool), store.clone()));
     tasks.spawn(drive(Deployments::new(cluster), store.clone()));
+    tasks.spawn(drive(DaemonSets::new(cluster), store.clone()));
     tasks.spawn(drive(ReplicaSets::new(cluster), store.clone()));
     tasks.spawn(drive(EndpointSlices::new(cluster), store.clone()));
     tasks.spawn(drive(Nodes::new(cluster, options.node_monitor_grace), store.clone()));
