@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::types::api::apps::v1::{ControllerRevision, DaemonSet};
-use api::types::api::core::v1::{Node, Pod, PodSpec};
+use api::types::api::core::v1::{Node, Pod};
 use api::{Kind, Selector};
 use runtime::{Queue, chain};
 use store::ObjectName;
@@ -178,7 +178,7 @@ async fn create(set: &DaemonSet, node: &str, hash: &str, writer: &Writer, record
     let template = set.spec.clone().unwrap_or_default().template;
     let mut pod = pods::from_template(&template, set.namespace(), controller_reference(set));
     pod.metadata.labels.get_or_insert_default().insert(HASH.into(), hash.into());
-    pod.spec = Some(for_node(&tolerant(&pod.spec.unwrap_or_else(PodSpec::default)), node));
+    pod.spec = Some(for_node(&tolerant(&pod.spec.unwrap_or_default()), node));
     let created = writer.create(&pod).await;
     let (kind, reason, message) = match &created {
         Ok(pod) => (NORMAL, "SuccessfulCreate", format!("Created pod: {}", pod.name())),

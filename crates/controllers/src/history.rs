@@ -156,10 +156,10 @@ mod tests {
         assert_eq!((first.revision, first.name()), (1, format!("agent-{}", a.hash).as_str()));
         assert_eq!(template_of(&first).unwrap(), template("a"));
         assert_eq!(
-            revision(&owner(), &template("a"), None, &[first.clone()]),
+            revision(&owner(), &template("a"), None, std::slice::from_ref(&first)),
             Revision { step: None, ..a.clone() }
         );
-        let b = revision(&owner(), &template("b"), None, &[first.clone()]);
+        let b = revision(&owner(), &template("b"), None, std::slice::from_ref(&first));
         let second = created(&b);
         assert_eq!(second.revision, 2);
         let back = revision(&owner(), &template("a"), None, &[first.clone(), second.clone()]);

@@ -22,6 +22,7 @@ use crate::namespaces::Namespaces;
 use crate::nodes::Nodes;
 use crate::replica_set::ReplicaSets;
 use crate::services::Services;
+use crate::stateful_set::StatefulSets;
 
 /// The component's name in `topo status`.
 pub const COMPONENT: &str = "controllers";
@@ -99,6 +100,7 @@ fn start(cluster: &Cluster, options: &Options, tasks: &mut JoinSet<()>) {
     tasks.spawn(drive(Services::new(cluster, allocator, options.load_balancer_pool), store.clone()));
     tasks.spawn(drive(Deployments::new(cluster), store.clone()));
     tasks.spawn(drive(DaemonSets::new(cluster), store.clone()));
+    tasks.spawn(drive(StatefulSets::new(cluster), store.clone()));
     tasks.spawn(drive(ReplicaSets::new(cluster), store.clone()));
     tasks.spawn(drive(EndpointSlices::new(cluster), store.clone()));
     tasks.spawn(drive(Nodes::new(cluster, options.node_monitor_grace), store.clone()));
