@@ -4,8 +4,11 @@
 //! - flannel's network configuration, which every worker's daemon waits for;
 //! - `namespaces`: those that every cluster has;
 //! - `manifests`: what the topology file declares ([`check`] finds what is wrong with it beforehand);
+//! - controllers and scheduler;
+//! - `dns`: the cluster's DNS, a Deployment;
 //! - `pods`: whether those of them that are pods have become ready.
 
+mod addons;
 mod manifest;
 mod manifests;
 mod namespaces;
@@ -15,6 +18,7 @@ mod stamp;
 use std::path::PathBuf;
 
 use flannel::PublishOptions;
+use ipnetwork::Ipv4Network;
 use runtime::{ComponentKind, Health, Notifier};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,8 +39,12 @@ pub struct Options {
     pub folder: PathBuf,
     /// flannel's network configuration, JSON.
     pub network: String,
+    /// Where services get their addresses from.
+    pub service_network: Ipv4Network,
     /// Files with what is to be in the cluster from its begin, in their order.
     pub manifests: Vec<PathBuf>,
+    /// Whether the cluster has a DNS service.
+    pub dns: bool,
 }
 
 /// What can keep a control plane from running.
@@ -66,14 +74,20 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let notifier = Notifier::from_env().map_err(system("open the notification socket"))?;
     let health = Health::default();
     let store = Store::etcd(&options.etcd).await?;
-    let declared = Declared::read(&options.manifests);
+    let mut declared = Declared::read(&options.manifests);
+    if options.dns {
+        declared.add(addons::dns(&options.etcd, options.service_network));
+    }
     let pods = declared.pods();
     let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
     announce(flannel::CONFIG_COMPONENT);
     announce(namespaces::COMPONENT);
-    if !options.manifests.is_empty() {
-        announce(manifests::COMPONENT);
+    announce(controllers::COMPONENT);
+    announce(scheduler::COMPONENT);
+    if options.dns {
+        announce(addons::COMPONENT);
     }
+    announce(manifests::COMPONENT);
     if !pods.is_empty() {
         announce(pods::COMPONENT);
     }
@@ -86,6 +100,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
     tasks.spawn(namespaces::run(store.clone(), health.clone(), made));
     let applied = folder("manifests.applied");
     tasks.spawn(manifests::run(store.clone(), declared, applied, namespaces_made, health.clone(), done));
+    let controllers = controllers::Options::new(options.service_network);
+    tasks.spawn(controllers::run(controllers, store.clone(), health.clone()));
+    tasks.spawn(scheduler::run(store.clone(), health.clone()));
+    if options.dns {
+        tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
+    }
     if !pods.is_empty() {
         tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));
     }

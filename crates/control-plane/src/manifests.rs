@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use api::types::api::core::v1::Namespace;
 use runtime::{Backoff, Health, chain};
+use store::registry::{self, Error as RegistryError};
 use store::{Error, ObjectName, Store};
 use tokio::sync::watch;
 
 use crate::manifest::{Document, Manifest, documents};
-use crate::stamp::stamp;
 
 /// The component's name in `topo status`.
 pub(crate) const COMPONENT: &str = "manifests";
@@ -44,6 +43,16 @@ impl Declared {
             }
         }
         declared
+    }
+
+    /// Adds what every cluster has.
+    pub(crate) fn add(&mut self, manifest: Option<Manifest>) {
+        for document in manifest.iter().flat_map(documents) {
+            match document {
+                Ok(document) => self.documents.push(document),
+                Err(problem) => self.problems.push(problem.to_string()),
+            }
+        }
     }
 
     /// The pods among them, by their names.
@@ -114,23 +123,13 @@ async fn write(store: &Store, declared: &Declared, marker: &Path) -> Result<Opti
 }
 
 async fn create(store: &Store, document: &Document, written: &mut Written) -> Result<(), Error> {
-    let namespace = document.namespace();
-    if !namespace.is_empty() && store.get::<Namespace>("", namespace).await?.is_none() {
-        written.refused.push(format!("{}: namespaces \"{namespace}\" not found", document.title()));
-        return Ok(());
-    }
-    let mut object = match document.admit(stamp().uid) {
-        Ok(object) => object,
-        Err(rejection) => {
-            written.refused.push(rejection.to_string());
-            return Ok(());
+    match registry::create_raw(store, document.info, &document.object).await {
+        Ok(_) => written.created += 1,
+        Err(RegistryError::Store(Error::Exists { .. })) => written.there += 1,
+        Err(RegistryError::Store(error)) if !matches!(error, Error::Name { .. } | Error::NotFound { .. }) => {
+            return Err(error);
         }
-    };
-    match store.create_raw(document.info, &mut object).await {
-        Ok(()) => written.created += 1,
-        Err(Error::Exists { .. }) => written.there += 1,
-        Err(error @ Error::Name { .. }) => written.refused.push(error.to_string()),
-        Err(error) => return Err(error),
+        Err(error) => written.refused.push(format!("{}: {}", document.title(), chain(&error))),
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`bounds`]: how many pods may be too many and too few; [`sets`]: which ReplicaSet is which;
 //!   [`scale`]: how many pods each has next; [`status`]: counts and conditions;
-//! - [`plan`]: all of it together; this module looks and writes.
+//! - [`plan()`]: all of it together; this module looks and writes.
 //!
 //! Going back is going on with an old template: who wants that copies the template of the ReplicaSet with that
 //! revision into the Deployment.

@@ -1,6 +1,6 @@
 //! EndpointSlices: the pods of each service with a selector, by a hundred.
 //!
-//! [`endpoint`] makes an endpoint of a pod, [`plan`] says which slices change, this module looks and writes.
+//! [`endpoint`] makes an endpoint of a pod, [`plan()`] says which slices change, this module looks and writes.
 
 mod endpoint;
 mod plan;

@@ -1,8 +1,7 @@
 //! Keeps the index as the store is.
 //!
-//! A [`store::Reflector`] would keep a second copy of all objects; here the index is the copy: read all,
-//! compare, watch from there, and after any trouble read all again. Only where something is stored that is
-//! no object, which makes reading all fail, a reflector takes over, for it can pass over such things.
+//! A [`store::Reflector`] would keep a second copy of all objects; here the index is the copy: read all, page
+//! by page, compare, watch from there, and after any trouble read all again.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use runtime::{Backoff, chain};
-use store::{Change, Error, Event, Object, Reflector, Store};
+use store::{Error, Event, Object, Store};
 use tokio::sync::{Semaphore, watch};
 
 use crate::server::Server;
@@ -97,10 +96,6 @@ impl Follower {
         loop {
             let began = Instant::now();
             let Err(error) = self.follow::<K>().await;
-            if matches!(error, Error::Invalid { .. }) {
-                tracing::warn!(error = chain(&error), "passed over");
-                self.reflect::<K>().await;
-            }
             self.tell(|state| {
                 state.connected = false;
                 state.error = Some(chain(&error));
@@ -111,13 +106,7 @@ impl Follower {
 
     /// Reads and watches until that fails.
     async fn follow<K: Named>(&self) -> Result<Infallible, Error> {
-        let revision = {
-            // The semaphore is never closed.
-            let _reading = self.reading.acquire().await;
-            let list = self.store.list_as_of::<K>(None).await?;
-            self.replace(list.items.iter());
-            list.revision
-        };
+        let revision = self.read::<K>().await?;
         let mut watch = self.store.watch::<K>(None, revision).await?;
         self.tell(|state| *state = State { synced: true, connected: true, error: None });
         loop {
@@ -134,39 +123,36 @@ impl Follower {
         }
     }
 
-    /// As [`Follower::follow`], by a reflector. Never ends.
-    async fn reflect<K: Named>(&self) {
-        let reflector = Reflector::<K>::start(&self.store, None);
-        let mut changes = reflector.changes();
-        let mut status = reflector.status();
-        reflector.wait_synced().await;
-        self.replace(reflector.snapshot().values().map(AsRef::as_ref));
-        loop {
-            let now = status.borrow_and_update().clone();
-            self.tell(|state| {
-                *state = State { synced: true, connected: now.connected, error: now.error };
-            });
-            tokio::select! {
-                change = changes.next() => match change {
-                    Some(Change::Added(object) | Change::Modified { new: object, .. }) => self.put(&*object),
-                    Some(Change::Deleted(object)) => self.delete(&*object),
-                    None => return,
-                },
-                _ = status.changed() => {}
+    /// Reads all objects as they are now; gives their revision. Questions are answered between them.
+    async fn read<K: Named>(&self) -> Result<i64, Error> {
+        // The semaphore is never closed.
+        let _reading = self.reading.acquire().await;
+        let mut pages = self.store.pages::<K>(None);
+        let mut there = BTreeSet::new();
+        while let Some(page) = pages.next().await? {
+            for object in page {
+                match object {
+                    Ok(object) => {
+                        self.put(&object);
+                        let (namespace, name) = names(object.metadata());
+                        there.insert((namespace.to_owned(), name.to_owned()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = chain(&error), "passed over");
+                        // What was there before stays; it is the best that is known.
+                        if let Error::Invalid { key, .. } = &error
+                            && let Some((namespace, name)) = api::keys::parse(K::INFO, key)
+                        {
+                            there.insert((namespace.to_owned(), name.to_owned()));
+                        }
+                    }
+                }
             }
         }
-    }
-
-    /// All objects as they are now.
-    fn replace<'a, K: Named>(&self, objects: impl Iterator<Item = &'a K>) {
-        let mut there = BTreeSet::new();
-        for object in objects {
-            // Each on its own: questions are answered between them.
-            self.put(object);
-            there.insert(names(object.metadata()));
-        }
+        let there = there.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str())).collect();
         self.server.change(|index| K::retain(index, &there));
         self.tell(|state| state.synced = true);
+        Ok(pages.revision())
     }
 
     fn put<K: Named>(&self, object: &K) {

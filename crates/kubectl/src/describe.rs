@@ -1,6 +1,6 @@
 //! `kubectl describe`: an object in words, with what belongs to it, and what has happened to it.
 //!
-//! Source: kubectl `pkg/describe/describe.go` (1.32). What is read beside the object is [`Related`]; the
+//! Source: kubectl `pkg/describe/describe.go` (1.32). What is read beside the object is `Related`; the
 //! text is made of both by functions of each kind.
 
 mod containers;

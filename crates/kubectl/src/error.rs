@@ -56,6 +56,19 @@ impl Error {
         matches!(self, Self::Registry(error) if error.is_not_found())
     }
 
+    /// The namespace that would have to be there.
+    #[must_use]
+    pub fn missing_namespace(&self) -> Option<&str> {
+        match self {
+            Self::Registry(store::registry::Error::Store(store::Error::NotFound { resource, name }))
+                if *resource == api::kinds::NAMESPACES.resource() =>
+            {
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn not_found(info: &KindInfo, name: &str) -> Self {
         store::Error::NotFound { resource: info.resource(), name: name.into() }.into()
     }

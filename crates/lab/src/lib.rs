@@ -35,4 +35,4 @@ pub use error::{Error, Result};
 pub use protocol::{Event, Request};
 pub use start::{Manifest, Start, Started};
 pub use state::{LabName, StateDir};
-pub use status::LabStatus;
+pub use status::{LabStatus, PodSummary};

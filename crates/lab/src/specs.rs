@@ -88,8 +88,12 @@ fn control_plane(cluster: &Cluster, state: &StateDir, machine: &Machine) -> Resu
         ("--cluster", cluster.name.clone()),
         ("--etcd", cluster.etcd_endpoints().join(",")),
         ("--network", network(&cluster.pod_network)?),
+        ("--service-network", cluster.service_network.to_string()),
         ("--folder", folder(&cluster.name)),
     ]));
+    if cluster.dns {
+        args.push("--dns".into());
+    }
     for manifest in manifests(&state.manifests(&cluster.name))? {
         args.extend(["--manifest".into(), manifest.into()]);
     }
@@ -111,6 +115,9 @@ fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> 
         ("--images", world::IMAGES.into()),
         ("--logs", logs.join("pods").join(&cluster.name).display().to_string()),
     ]));
+    if cluster.dns {
+        args.push("--dns".into());
+    }
     ours(&worker.name, AGENT, args, machine)
 }
 

@@ -98,8 +98,21 @@ pub struct WorkerStatus {
     pub pod_cidr: Option<String>,
     /// By name.
     pub components: BTreeMap<String, ComponentStatus>,
-    /// The pods that run there, as their agent reports them.
-    pub pods: Vec<serde_json::Value>,
+    /// The pods that have a sandbox there.
+    pub pods: Vec<PodSummary>,
+}
+
+/// A pod of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSummary {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its address; none until its network stands.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
 }
 
 /// A process that belongs to no node's list of components.

@@ -48,7 +48,7 @@ pub async fn run(store: Store, health: Health) {
     run_as(&Candidate::host(), store, health).await;
 }
 
-/// As [`run`], under a name of its own.
+/// As [`run()`], under a name of its own.
 pub async fn run_as(identity: &str, store: Store, health: Health) {
     let candidate = Candidate::new(&store, LEASE, identity);
     let tell = |standing: &Standing| match standing {

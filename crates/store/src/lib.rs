@@ -27,6 +27,7 @@ mod etcd;
 pub mod events;
 pub mod leader;
 mod memory;
+mod pages;
 mod reflector;
 pub mod registry;
 mod typed;
@@ -35,6 +36,7 @@ mod untyped;
 mod watch;
 
 pub use error::{Cause, Error, Result};
+pub use pages::Pages;
 pub use reflector::{Change, Changes, ObjectName, Objects, Reflector, Status};
 pub use typed::{List, Object, Store};
 pub use uid::new_uid;

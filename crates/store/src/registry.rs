@@ -3,7 +3,7 @@
 //!
 //! - [`create`], [`update`]: decode strictly, set defaults, validate ([`api::admit`]); the namespace has to
 //!   be there and may not be going;
-//! - [`delete`]: gracefully where the kind knows grace, by finalizers where there are some, at once
+//! - [`delete()`]: gracefully where the kind knows grace, by finalizers where there are some, at once
 //!   otherwise. **Who deletes a pod calls this, not [`Store::delete`]**: a pod that runs is only marked, and
 //!   its kubelet removes it at the end, with [`delete_now`];
 //! - [`modify`]: as [`Store::modify`], and the object goes when its last finalizer is taken away. **Who
@@ -124,11 +124,28 @@ pub async fn patch_raw(
     info: &'static KindInfo,
     namespace: &str,
     name: &str,
-    mut change: impl FnMut(&Value) -> Result<Value>,
+    change: impl FnMut(&Value) -> Result<Value>,
 ) -> Result<Patched> {
     let target = Target::new(info, namespace, name)?;
+    let old = store.get_raw(info, namespace, name).await?.ok_or_else(|| target.not_found())?;
+    patch_read(store, info, old, change).await
+}
+
+/// As [`patch_raw`], for who has read the object already.
+///
+/// # Errors
+/// As [`patch_raw`].
+pub async fn patch_read(
+    store: &Store,
+    info: &'static KindInfo,
+    mut old: Value,
+    mut change: impl FnMut(&Value) -> Result<Value>,
+) -> Result<Patched> {
+    let target = {
+        let (namespace, name) = names(&old);
+        Target::new(info, namespace, name)?
+    };
     loop {
-        let old = store.get_raw(info, namespace, name).await?.ok_or_else(|| target.not_found())?;
         let document = change(&old)?;
         let mut new = admit::update_any(info, &document, &old)?;
         if version(&new) != version(&old) {
@@ -144,7 +161,10 @@ pub async fn patch_raw(
         }
         match result {
             // A document that insists on its version is refused above, the next time.
-            Err(StoreError::Conflict { .. }) => {}
+            Err(StoreError::Conflict { .. }) => {
+                let (namespace, name) = names(&old);
+                old = store.get_raw(info, namespace, name).await?.ok_or_else(|| target.not_found())?;
+            }
             result => return result.map(|()| Patched { old, new }).map_err(Error::from),
         }
     }
@@ -205,10 +225,10 @@ pub async fn delete<K: Object>(
     delete::run(store, K::INFO, namespace, name, options).await
 }
 
-/// As [`delete`], for a kind of the table.
+/// As [`delete()`], for a kind of the table.
 ///
 /// # Errors
-/// As [`delete`].
+/// As [`delete()`].
 pub async fn delete_raw(
     store: &Store,
     info: &'static KindInfo,

@@ -142,7 +142,11 @@ fn mistakes_are_told_with_their_place_and_keep_nothing_else_back() {
     topo: apply: standard input: line 34: not valid YAML: unclosed bracket '['
     topo: apply: standard input: document 4 (line 25): Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.containers[0].nme"
     topo: apply: standard input: document 5 (line 30): namespaces "nowhere" not found
+    hint: `topo create namespace nowhere` makes it
     "#);
+    assert_eq!(topo(&bench, "create namespace nowhere").ok(), "namespace/nowhere created\n");
+    let lost = text.split("---\n").nth(4).unwrap();
+    assert_eq!(apply(&bench, lost), ("configmap/lost created\n".into(), Some(0)));
 
     let said = |line: &str| {
         let outcome = topo(&bench, line);
@@ -166,6 +170,9 @@ fn mistakes_are_told_with_their_place_and_keep_nothing_else_back() {
         "wait pod/c1 --for=Ready",
         "apply -f /nonexistent.yaml",
         "create -f /nonexistent.yaml",
+        "create pod x",
+        "create namespace nowhere",
+        "apply",
     ];
     insta::assert_snapshot!(all.map(said).join("\n"));
     let some = topo(&bench, "get cm settings x last -o name");
@@ -193,7 +200,8 @@ fn a_pod_that_runs_ends_gracefully_and_can_be_forced() {
     let pod = json(topo(&bench, "get pod c1 -o json"));
     assert_eq!(pod["metadata"]["finalizers"][0], "example.com/hold", "finalizers are respected");
     // Applied without it, it goes.
-    apply(&bench, &text.replace("example.com/hold", ""));
+    let (said, _) = apply(&bench, &text.replace("example.com/hold", ""));
+    assert!(said.contains("Warning: pod/c1 is being deleted: apply it once more"), "{said}");
     assert_eq!(topo(&bench, "get pod c1").code, Some(1));
 }
 

@@ -348,7 +348,8 @@ fn hidden() -> tempfile::TempDir {
 fn manifest(folder: &Path, text: &str) -> PathBuf {
     fs::write(folder.join("objects.yaml"), text).unwrap();
     let topology = folder.join("lab.yaml");
-    fs::write(&topology, "manifests: [objects.yaml]\nclusters: [{name: C0, workers: 1}]\n").unwrap();
+    fs::write(&topology, "manifests: [objects.yaml]\ndns: false\nclusters: [{name: C0, workers: 1}]\n")
+        .unwrap();
     topology
 }
 

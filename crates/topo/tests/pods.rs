@@ -14,7 +14,7 @@ use testkit::topo::{Bench, User};
 use testkit::wait_for;
 
 const SOON: Duration = Duration::from_secs(60);
-const LAB: &str = "clusters: [{name: C0, workers: 2}]\n";
+const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 2}]\n";
 
 fn lab_as(user: User, topology: &str) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), user);
@@ -289,12 +289,12 @@ fn probes_decide_on_readiness_and_restarts() {
     ready(&bench, "sick");
     bench.ok(["exec", "C0/sick", "--", "rmdir", "/run/lock"]);
     until(&bench, "sick", "a restart", |pod| main_container(pod)["restartCount"].as_u64() >= Some(1));
-    let events = bench.ok(["get", "events"]);
-    for said in
-        ["Liveness probe failed", "failed liveness probe, will be restarted", "Readiness probe failed"]
-    {
-        assert!(events.contains(said), "{events}");
-    }
+    let wanted =
+        ["Liveness probe failed", "failed liveness probe, will be restarted", "Readiness probe failed"];
+    wait_for("the events", SOON, || {
+        let events = bench.ok(["get", "events"]);
+        if wanted.iter().all(|said| events.contains(said)) { Ok(()) } else { Err(events) }
+    });
 }
 
 #[test]
@@ -343,7 +343,10 @@ fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
     });
     gone(&bench, "c3");
     kill("-KILL", bench.status()["clusters"][0]["etcd"][0]["pid"].as_i64().unwrap());
-    bench.wait_ready();
+    wait_for("etcd restarted", SOON, || {
+        let etcd = &bench.status()["clusters"][0]["etcd"][0];
+        if etcd["ready"] == true && etcd["restarts"] == 1 { Ok(()) } else { Err(etcd.to_string()) }
+    });
     let told = bench.ok(["pod", "create", "C0w1", "c4"]);
     assert!(!told.is_empty());
     let after = get(&bench, "c1");
@@ -351,7 +354,8 @@ fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
     assert_eq!(main_container(&after)["restartCount"], 0);
     assert_eq!(after["status"]["podIP"], before["status"]["podIP"]);
     let (sent, answered) = ping.stop();
-    assert_eq!(sent, answered);
+    // The last may be on its way when it is stopped.
+    assert!(sent - answered <= 1, "{sent} sent, {answered} answered");
     assert!(sent > 3, "{sent}");
     // Still its pod: it can be deleted.
     bench.ok(["pod", "delete", "C0w1", "c1"]);
@@ -389,7 +393,7 @@ fn plugin(bench: &Bench, script: &str) -> String {
     let folder = bench.folder().join("plugins");
     fs::create_dir_all(&folder).unwrap();
     let real = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"].map(PathBuf::from);
-    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).expect("CNI plugins");
+    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).unwrap();
     let text = format!("#!/bin/bash\n{script}\nexec {}/bridge\n", real.display());
     // Written aside: a file that is open for writing cannot be executed, and other tests fork meanwhile.
     let (new, path) = (folder.join("new"), folder.join("bridge"));

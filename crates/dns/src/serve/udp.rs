@@ -12,7 +12,7 @@ use crate::server::{Server, Verdict};
 use crate::wire::Transport;
 
 /// Packets that may wait in the socket: some thousands, so that a burst or a moment without a processor
-/// loses none. The kernel gives no more than `net.core.rmem_max`.
+/// loses none. Without privilege the kernel gives no more than `net.core.rmem_max`.
 const WAITING: usize = 4 << 20;
 /// Packets that are answered before others have a turn.
 const AT_A_TIME: usize = 64;
@@ -24,7 +24,10 @@ const LONGEST: usize = 4096;
 pub(super) fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
-    setsockopt(&socket, sockopt::RcvBuf, &WAITING)?;
+    // The first is for the privileged, and knows no bound.
+    if setsockopt(&socket, sockopt::RcvBufForce, &WAITING).is_err() {
+        setsockopt(&socket, sockopt::RcvBuf, &WAITING)?;
+    }
     UdpSocket::from_std(socket)
 }
 

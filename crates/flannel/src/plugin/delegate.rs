@@ -107,11 +107,12 @@ fn shown(stdout: &[u8]) -> String {
 /// out for reading.
 pub(super) fn result(stdout: &[u8], conf: &Value) -> Result<String, Fault> {
     let wrong = |why: String| Fault::internal(format!("result of the delegate: {why}"));
-    let mut result = match serde_json::from_slice(stdout).map_err(|e| wrong(format!("{:?}: {e}", shown(stdout))))? {
-        Value::Object(result) => result,
-        Value::Null => serde_json::Map::new(),
-        other => return Err(wrong(format!("{other} is not an object"))),
-    };
+    let mut result =
+        match serde_json::from_slice(stdout).map_err(|e| wrong(format!("{:?}: {e}", shown(stdout))))? {
+            Value::Object(result) => result,
+            Value::Null => serde_json::Map::new(),
+            other => return Err(wrong(format!("{other} is not an object"))),
+        };
     let stated = result.get("cniVersion").and_then(Value::as_str).filter(|version| !version.is_empty());
     let version = stated.or(conf["cniVersion"].as_str()).unwrap_or("0.1.0").to_owned();
     if !VERSIONS.contains(&version.as_str()) {

@@ -109,6 +109,9 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
+    /// namespace NAME…; everything else is created from files
+    #[arg(value_name = "namespace NAME", conflicts_with = "files")]
+    pub(crate) what: Vec<String>,
     #[command(flatten)]
     pub(crate) apply: ApplyArgs,
     /// Remember what was written, so that it can be applied later

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use api::KindInfo;
 use kubectl::apply::settle;
-use kubectl::document::{Document, Documents};
+use kubectl::document::{Document, Documents, Place};
 use kubectl::query::{Scope, find};
 use kubectl::targets::{Target, Targets};
 use kubectl::{Error, format};
@@ -84,14 +84,16 @@ impl Report {
 
     /// Tells of an error.
     fn error(&mut self, error: &Error) {
-        self.error_at("", error);
+        note(format_args!("topo: {}: {}", self.verb, runtime::chain(error)));
+        self.worst = self.worst.max(if error.is_negative() { output::NO } else { output::ERROR });
     }
 
-    /// Tells of an error with a place in a file.
-    fn error_at(&mut self, place: &str, error: &Error) {
-        let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
-        note(format_args!("topo: {}: {place}{}", self.verb, runtime::chain(error)));
-        self.worst = self.worst.max(if error.is_negative() { output::NO } else { output::ERROR });
+    /// Tells of an error with a document, which has its place in a file.
+    fn error_at(&mut self, place: &Place, error: &Error) {
+        self.failed(&format_args!("{place}: {}", runtime::chain(error)));
+        if let Some(namespace) = error.missing_namespace() {
+            note(format_args!("hint: `topo create namespace {namespace}` makes it"));
+        }
     }
 
     fn failed(&mut self, error: &impl std::fmt::Display) {
@@ -132,7 +134,7 @@ fn from_files(files: &FileArgs, place: &PlaceArgs, report: &mut Report) -> Vec<(
     let mut each = Vec::new();
     for mut document in documents(files, report) {
         if let Err(error) = settle(&mut document, place.namespace(), place.namespace.is_some()) {
-            report.error_at(&document.place.to_string(), &error);
+            report.error_at(&document.place, &error);
             continue;
         }
         let text =

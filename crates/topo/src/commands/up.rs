@@ -96,11 +96,13 @@ fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
         status::table(status);
     }
     line("");
-    line(format_args!(
-        "lab {lab}: {} and {} ready in {seconds:.2} s",
-        count(status.clusters.len(), "cluster"),
-        count(workers, "worker"),
-    ));
+    let pods: usize = status.clusters.iter().flat_map(|c| &c.workers).map(|worker| worker.pods.len()).sum();
+    let (clusters, workers) = (count(status.clusters.len(), "cluster"), count(workers, "worker"));
+    let what = match pods {
+        0 => format!("{clusters} and {workers}"),
+        _ => format!("{clusters}, {workers} and {}", count(pods, "pod")),
+    };
+    line(format_args!("lab {lab}: {what} ready in {seconds:.2} s"));
     if let IdMap::Single { why } = ids {
         note(format_args!(
             "note: only one user id exists in this lab ({why}); programs that change user stay root in it"
@@ -111,15 +113,31 @@ fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
     }
     let first = status.clusters.first().and_then(|c| c.workers.first()).map_or("C0w1", |w| w.name.as_str());
     let topo = format!("{}{}", own_name(), option(lab));
-    let rows = [
+    let mut rows = vec![
         (format!("{topo} exec {first} -- ip addr"), "run something in a worker".to_owned()),
         (format!("{topo} shell"), format!("the prompt: pingall, net, {first} ping …, help")),
         (format!("{topo} down"), "end it".to_owned()),
     ];
+    if let Some((pod, address)) = two_pods(status) {
+        let ping = format!("{topo} exec {pod} -- ping -c3 {address}");
+        rows.insert(1, (ping, "from a pod to one of another worker".to_owned()));
+    }
     let width = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
     for (command, meaning) in rows {
         line(format_args!("  {command:width$}  {meaning}"));
     }
+}
+
+/// A pod, and the address of one on another worker of its cluster.
+fn two_pods(status: &LabStatus) -> Option<(String, String)> {
+    let cluster = status.clusters.first()?;
+    let mut with_pods = cluster.workers.iter().filter_map(|worker| worker.pods.first());
+    let (first, second) = (with_pods.next()?, with_pods.next()?);
+    let name = match first.namespace.as_str() {
+        "default" => format!("{}/{}", cluster.name, first.name),
+        other => format!("{}/{other}/{}", cluster.name, first.name),
+    };
+    Some((name, second.pod_ip.clone()?))
 }
 
 /// What to type to run this program again: `topo`, if that is what PATH has, else as it was called.
