@@ -29,6 +29,8 @@ pub const COMPONENT: &str = "controllers";
 /// The lease that says whose controllers of a cluster work.
 pub const LEASE: &str = "kube-controller-manager";
 
+/// The garbage collector begins later than the others.
+const BEFORE_GARBAGE: Duration = Duration::from_secs(1);
 /// Old events are looked for so often.
 const EXPIRE: Duration = Duration::from_secs(300);
 
@@ -106,7 +108,12 @@ fn start(cluster: &Cluster, options: &Options, tasks: &mut JoinSet<()>) {
     tasks.spawn(drive(Nodes::new(cluster, options.node_monitor_grace), store.clone()));
     tasks.spawn(drive(Namespaces::new(cluster), store.clone()));
     tasks.spawn(expire_events(store.clone()));
-    tasks.spawn(drive(Garbage::new(cluster), store.clone()));
+    let cluster = cluster.clone();
+    tasks.spawn(async move {
+        // It follows all kinds, of which a lab that comes up needs nothing yet.
+        tokio::time::sleep(BEFORE_GARBAGE).await;
+        drive(Garbage::new(&cluster), cluster.store.clone()).await;
+    });
 }
 
 /// Deletes events that nobody has told again for an hour.
