@@ -1,7 +1,7 @@
 //! What all controllers of a cluster share: the store, a reflector of each kind, and the clock.
 
 use api::VirtualIP;
-use api::types::api::apps::v1::{Deployment, ReplicaSet};
+use api::types::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use api::types::api::coordination::v1::Lease;
 use api::types::api::core::v1::{Namespace, Node, Pod, Service};
 use api::types::api::discovery::v1::EndpointSlice;
@@ -26,6 +26,9 @@ pub(crate) struct Cluster {
     pub(crate) virtual_ips: Reflector<VirtualIP>,
     pub(crate) replica_sets: Reflector<ReplicaSet>,
     pub(crate) deployments: Reflector<Deployment>,
+    pub(crate) daemon_sets: Reflector<DaemonSet>,
+    pub(crate) stateful_sets: Reflector<StatefulSet>,
+    pub(crate) revisions: Reflector<ControllerRevision>,
 }
 
 impl Cluster {
@@ -46,6 +49,9 @@ impl Cluster {
             virtual_ips: start(store),
             replica_sets: start(store),
             deployments: start(store),
+            daemon_sets: start(store),
+            stateful_sets: start(store),
+            revisions: start(store),
         }
     }
 

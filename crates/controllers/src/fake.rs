@@ -163,7 +163,9 @@ impl Kubelet {
         let result = if pod.is_deleting() {
             store.delete(pod).await
         } else if pods::node_name(pod).is_empty() {
-            let node = format!("n{}", self.placed.fetch_add(1, Ordering::Relaxed) % 3);
+            let wanted = crate::daemon_set::node_of(pod).map(ToOwned::to_owned);
+            let node =
+                wanted.unwrap_or_else(|| format!("n{}", self.placed.fetch_add(1, Ordering::Relaxed) % 3));
             let mut pod = pod.clone();
             pod.spec.as_mut().unwrap().node_name = Some(node);
             store.update(&mut pod).await

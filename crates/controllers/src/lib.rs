@@ -7,6 +7,7 @@
 //! - `driver`: the loop that all share; `view`, `writer`: what a controller sees, and waiting for one's own
 //!   writes; `claim`: whose an object is;
 //! - `deployment`: from one template to the next; `replica_set`: as many pods as wanted;
+//! - `daemon_set`: one pod on each node; `stateful_set`: pods with numbers; `history`: their templates;
 //! - `nodes`: those that are silent are not ready, and lose their pods;
 //! - `garbage`: what belongs to something that is gone goes; `namespaces`: what is in one that goes;
 //! - `endpoint_slice`: the pods of services; `services`: their addresses and ports.
@@ -19,6 +20,7 @@
 mod claim;
 mod clock;
 mod cluster;
+mod daemon_set;
 mod deployment;
 mod driver;
 mod endpoint_slice;
@@ -26,6 +28,7 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod garbage;
+mod history;
 mod meta;
 mod namespaces;
 mod nodes;
@@ -33,6 +36,8 @@ mod pods;
 mod replica_set;
 mod run;
 mod services;
+mod stateful_set;
+mod template;
 mod view;
 mod writer;
 

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::daemon_set::DaemonSets;
 use crate::deployment::Deployments;
 use crate::driver::drive;
 use crate::endpoint_slice::EndpointSlices;
@@ -21,12 +22,15 @@ use crate::namespaces::Namespaces;
 use crate::nodes::Nodes;
 use crate::replica_set::ReplicaSets;
 use crate::services::Services;
+use crate::stateful_set::StatefulSets;
 
 /// The component's name in `topo status`.
 pub const COMPONENT: &str = "controllers";
 /// The lease that says whose controllers of a cluster work.
 pub const LEASE: &str = "kube-controller-manager";
 
+/// The garbage collector begins later than the others.
+const BEFORE_GARBAGE: Duration = Duration::from_secs(1);
 /// Old events are looked for so often.
 const EXPIRE: Duration = Duration::from_secs(300);
 
@@ -97,12 +101,19 @@ fn start(cluster: &Cluster, options: &Options, tasks: &mut JoinSet<()>) {
     let allocator = Allocator::new(store, options.service_network, options.node_port_range.clone());
     tasks.spawn(drive(Services::new(cluster, allocator, options.load_balancer_pool), store.clone()));
     tasks.spawn(drive(Deployments::new(cluster), store.clone()));
+    tasks.spawn(drive(DaemonSets::new(cluster), store.clone()));
+    tasks.spawn(drive(StatefulSets::new(cluster), store.clone()));
     tasks.spawn(drive(ReplicaSets::new(cluster), store.clone()));
     tasks.spawn(drive(EndpointSlices::new(cluster), store.clone()));
     tasks.spawn(drive(Nodes::new(cluster, options.node_monitor_grace), store.clone()));
     tasks.spawn(drive(Namespaces::new(cluster), store.clone()));
     tasks.spawn(expire_events(store.clone()));
-    tasks.spawn(drive(Garbage::new(cluster), store.clone()));
+    let cluster = cluster.clone();
+    tasks.spawn(async move {
+        // It follows all kinds, of which a lab that comes up needs nothing yet.
+        tokio::time::sleep(BEFORE_GARBAGE).await;
+        drive(Garbage::new(&cluster), cluster.store.clone()).await;
+    });
 }
 
 /// Deletes events that nobody has told again for an hour.

@@ -14,10 +14,13 @@ const HARD_WEIGHT: i64 = 1;
 /// What is known of places, as zones: by the label of nodes, by its value.
 type Places<T> = BTreeMap<String, BTreeMap<String, T>>;
 
-fn note<T: Default>(places: &mut Places<T>, term: &Term, node: &NodeInfo, change: impl FnOnce(&mut T)) {
-    let Some(value) = node.label(&term.topology_key) else { return };
-    let of_key = places.entry(term.topology_key.clone()).or_default();
-    change(of_key.entry(value.to_owned()).or_default());
+fn note<T: Default>(places: &mut Places<T>, key: &str, node: &NodeInfo, change: impl FnOnce(&mut T)) {
+    let Some(value) = node.label(key) else { return };
+    // Mostly it is there, and then no text has to be copied.
+    match places.get_mut(key).and_then(|of_key| of_key.get_mut(value)) {
+        Some(there) => change(there),
+        None => change(places.entry(key.into()).or_default().entry(value.into()).or_default()),
+    }
 }
 
 fn has(places: &Places<()>, key: &str, node: &NodeInfo) -> bool {
@@ -57,7 +60,7 @@ impl Hard {
         for node in nodes {
             for other in node.load.with_terms.values() {
                 let refuses = other.apart.iter().filter(|term| term.matches(pod, namespaces));
-                refuses.for_each(|term| note(&mut hard.refusing, term, node, |()| {}));
+                refuses.for_each(|term| note(&mut hard.refusing, &term.topology_key, node, |()| {}));
             }
             if !has_terms {
                 continue;
@@ -65,10 +68,12 @@ impl Hard {
             for other in node.load.pods.values() {
                 // All terms must want the other one.
                 if pod.near.iter().all(|term| term.matches(other, namespaces)) {
-                    pod.near.iter().for_each(|term| note(&mut hard.wanted, term, node, |()| {}));
+                    pod.near
+                        .iter()
+                        .for_each(|term| note(&mut hard.wanted, &term.topology_key, node, |()| {}));
                 }
                 let apart = pod.apart.iter().filter(|term| term.matches(other, namespaces));
-                apart.for_each(|term| note(&mut hard.unwanted, term, node, |()| {}));
+                apart.for_each(|term| note(&mut hard.unwanted, &term.topology_key, node, |()| {}));
             }
         }
         hard.is_first = hard.wanted.is_empty() && pod.near.iter().all(|term| term.matches(pod, namespaces));
@@ -98,13 +103,16 @@ pub(crate) struct Soft(Places<i64>);
 impl Soft {
     /// None if nobody has wishes.
     pub(crate) fn new<'a>(
-        pod: &PodInfo,
+        pod: &'a PodInfo,
         nodes: impl Iterator<Item = &'a NodeInfo>,
         namespaces: &Namespaces,
     ) -> Option<Self> {
         let mut weights = Places::<i64>::new();
         for node in nodes {
-            let mut weigh = |term: &Term, weight: i64| note(&mut weights, term, node, |sum| *sum += weight);
+            // First what one node says of each key: it has many pods with the same wishes.
+            let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
+            let mut weigh =
+                |term: &'a Term, weight: i64| *sums.entry(&term.topology_key).or_default() += weight;
             if !pod.preferred.is_empty() {
                 for other in node.load.pods.values() {
                     let wishes = pod.preferred.iter().filter(|(_, term)| term.matches(other, namespaces));
@@ -116,6 +124,9 @@ impl Soft {
                 near.for_each(|term| weigh(term, HARD_WEIGHT));
                 let wishes = other.preferred.iter().filter(|(_, term)| term.matches(pod, namespaces));
                 wishes.for_each(|(weight, term)| weigh(term, *weight));
+            }
+            for (key, sum) in sums {
+                note(&mut weights, key, node, |total| *total += sum);
             }
         }
         Some(Self(weights)).filter(|soft| !soft.0.is_empty())

@@ -5,8 +5,8 @@
 //!             └─ PodQueue: pods without a node ── place (filters, scores) ──────────┴─ bind, or say why not
 //! ```
 //!
-//! - `plan`: where a pod goes, pure: `taints`, `node_affinity`, `fit` (resources, ports), `spread`
-//!   (topology spread constraints), `inter_pod` (affinity between pods);
+//! - `plan`: where a pod goes, pure: taints and node affinity ([`api::scheduling`]), `fit` (resources, ports),
+//!   `spread` (topology spread constraints), `inter_pod` (affinity between pods);
 //! - `queue`: who is next, and who waits for what; `run`: the loop;
 //! - [`Picture`]: the same placing without a store.
 //!
@@ -18,7 +18,6 @@ mod cache;
 mod fit;
 mod inter_pod;
 mod node;
-mod node_affinity;
 mod picture;
 mod plan;
 mod pod;
@@ -26,7 +25,6 @@ mod queue;
 mod resources;
 mod run;
 mod spread;
-mod taints;
 #[cfg(test)]
 mod tests;
 

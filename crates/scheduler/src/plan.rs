@@ -11,15 +11,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use api::Selector;
+use api::scheduling::{node_affinity, taints};
 
 use crate::cache::Cache;
 use crate::fit::{self, MOST};
 use crate::inter_pod::{self, Unsociable};
 use crate::node::NodeInfo;
-use crate::node_affinity;
 use crate::pod::PodInfo;
 use crate::spread::{self, Unspread};
-use crate::taints;
 
 /// In clusters of at most so many nodes all are looked at (`minFeasibleNodesToFind`).
 const FEW: usize = 100;

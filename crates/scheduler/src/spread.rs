@@ -5,14 +5,13 @@
 use std::collections::BTreeMap;
 
 use api::Selector;
+use api::scheduling::{node_affinity, taints};
 use api::selector::Labels;
 use api::types::api::core::v1::TopologySpreadConstraint;
 
 use crate::fit::MOST;
 use crate::node::NodeInfo;
-use crate::node_affinity;
 use crate::pod::{PodInfo, parse, same_labels};
-use crate::taints;
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";

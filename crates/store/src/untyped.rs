@@ -94,22 +94,21 @@ impl Store {
         decode_value(&entry)
     }
 
-    /// The metadata of every object of a kind, for those who need no more.
+    /// The metadata of every object of a kind, for those who need no more, and what changes of it. The watch is
+    /// opened first, as a reflector's, so it may also tell what the list has already: everything up to its
+    /// revision.
     ///
     /// # Errors
     /// When etcd is away, or one of them is no object.
-    pub async fn list_metadata(&self, info: &'static KindInfo) -> Result<List<ObjectMeta>> {
-        let Listing { entries, revision } = self.0.list(&info.prefix(None)).await?;
-        Ok(List { items: entries.iter().map(decode_metadata).collect::<Result<_>>()?, revision })
-    }
-
-    /// What changes of the metadata after a revision.
-    ///
-    /// # Errors
-    /// As [`Store::watch`].
-    pub async fn watch_metadata(&self, info: &'static KindInfo, after: i64) -> Result<Watch<ObjectMeta>> {
-        let watch = self.0.watch(&info.prefix(None), after).await?;
-        Ok(Watch::new(watch, info, decode_metadata))
+    pub async fn follow_metadata(
+        &self,
+        info: &'static KindInfo,
+    ) -> Result<(List<ObjectMeta>, Watch<ObjectMeta>)> {
+        let prefix = info.prefix(None);
+        let watch = self.0.watch_from_now(&prefix).await?;
+        let Listing { entries, revision } = self.0.list(&prefix).await?;
+        let items = entries.iter().map(decode_metadata).collect::<Result<_>>()?;
+        Ok((List { items, revision }, Watch::new(watch, info, decode_metadata)))
     }
 
     /// What changes after a revision, of one namespace or of all.

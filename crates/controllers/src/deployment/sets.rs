@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::bounds::Bounds;
 use crate::meta::{Meta, controller_reference};
+use crate::template;
 
 /// Tells the pods of a Deployment's ReplicaSets apart.
 pub(crate) const HASH: &str = "pod-template-hash";
@@ -112,52 +113,22 @@ pub(crate) fn has_template(set: &ReplicaSet, template: &PodTemplateSpec) -> bool
 
 /// A template without what its ReplicaSet has added, and without what means nothing.
 fn comparable(template: &PodTemplateSpec) -> Value {
-    fn strip(value: Value) -> Option<Value> {
-        match value {
-            Value::Null => None,
-            Value::Object(fields) => {
-                let fields: serde_json::Map<_, _> =
-                    fields.into_iter().filter_map(|(key, value)| Some((key, strip(value)?))).collect();
-                (!fields.is_empty()).then_some(Value::Object(fields))
-            }
-            Value::Array(items) => {
-                // An item counts though nothing is in it.
-                let items: Vec<_> =
-                    items.into_iter().map(|item| strip(item).unwrap_or(Value::Null)).collect();
-                (!items.is_empty()).then_some(Value::Array(items))
-            }
-            other => Some(other),
-        }
-    }
-    let mut template = template.clone();
-    if let Some(metadata) = &mut template.metadata {
-        metadata.creation_timestamp = None;
-        if let Some(labels) = &mut metadata.labels {
-            labels.remove(HASH);
-        }
-    }
-    serde_json::to_value(template).ok().and_then(strip).unwrap_or_default()
+    template::comparable(&own(template))
 }
 
-/// (`ComputeHash`) Upstream hashes how Go prints the template; any hash does that says the same for the same.
-fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    // FNV-1a.
-    let mut hash = 0x811c_9dc5u32;
-    let text = comparable(template).to_string();
-    let collisions = collisions.map(i32::to_le_bytes).unwrap_or_default();
-    for byte in text.bytes().chain(collisions) {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+fn own(template: &PodTemplateSpec) -> PodTemplateSpec {
+    let mut template = template.clone();
+    if let Some(labels) = template.metadata.as_mut().and_then(|metadata| metadata.labels.as_mut()) {
+        labels.remove(HASH);
     }
-    let digits = hash.to_string();
-    digits.bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
+    template
 }
 
 /// A new ReplicaSet for the Deployment's template, without pods yet.
 pub(crate) fn make(deployment: &Deployment, revision: i64) -> ReplicaSet {
     let spec = deployment.spec.clone().unwrap_or_default();
     let collisions = deployment.status.as_ref().and_then(|status| status.collision_count);
-    let hash = hash(&spec.template, collisions);
+    let hash = template::hash(&own(&spec.template), collisions);
     let mut template = spec.template.clone();
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     labels.insert(HASH.into(), hash.clone());
@@ -226,7 +197,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn template(image: &str) -> PodTemplateSpec {
+    fn web(image: &str) -> PodTemplateSpec {
         serde_json::from_value(json!({
             "metadata": {"labels": {"app": "web"}},
             "spec": {"containers": [{"name": "main", "image": image}], "volumes": []},
@@ -236,13 +207,15 @@ mod tests {
 
     #[test]
     fn a_template_is_the_same_whatever_its_replica_set_adds() {
-        let (a, mut b) = (template("a"), template("a"));
+        let (a, mut b) = (web("a"), web("a"));
         b.metadata.as_mut().unwrap().labels.as_mut().unwrap().insert(HASH.into(), "x".into());
         b.spec.as_mut().unwrap().volumes = None;
         assert_eq!(comparable(&a), comparable(&b));
+        let hash = |template: &PodTemplateSpec, collisions| template::hash(&own(template), collisions);
         assert_eq!(hash(&a, None), hash(&b, None));
-        assert_ne!(comparable(&a), comparable(&template("b")));
-        assert_ne!(hash(&a, None), hash(&template("b"), None));
+        let other = web("b");
+        assert_ne!(comparable(&a), comparable(&other));
+        assert_ne!(hash(&a, None), hash(&other, None));
         assert_ne!(hash(&a, None), hash(&a, Some(1)));
         assert_eq!(api::names::dns_label(&hash(&a, None)), [""; 0]);
     }

@@ -129,26 +129,30 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> Result<Infallible, Error> {
-        let list = self.store.list_metadata(self.info).await?;
+        let (list, mut watch) = self.store.follow_metadata(self.info).await?;
         let names: BTreeSet<ObjectName> = list.items.iter().map(ObjectName::of).collect();
         let gone: Vec<_> = self.there.keys().filter(|name| !names.contains(name)).cloned().collect();
         gone.iter().for_each(|name| self.gone(name));
         list.items.into_iter().for_each(|meta| self.there(meta));
         self.reached(list.revision);
         self.synced.send_replace(true);
-        let mut watch = self.store.watch_metadata(self.info, list.revision).await?;
         loop {
             match watch.next().await {
                 Ok(Event::Added(meta) | Event::Modified(meta)) => {
                     let revision = meta.resource_version.as_deref().and_then(|version| version.parse().ok());
-                    self.there(meta);
-                    self.reached(revision.unwrap_or_default());
+                    let revision = revision.unwrap_or_default();
+                    if revision > list.revision {
+                        self.there(meta);
+                        self.reached(revision);
+                    }
                 }
-                Ok(Event::Deleted { object, revision }) => {
+                Ok(Event::Deleted { object, revision }) if revision > list.revision => {
                     self.gone(&ObjectName::of(&object));
                     self.reached(revision);
                 }
-                Ok(Event::Bookmark(revision)) => self.reached(revision),
+                Ok(Event::Bookmark(revision)) if revision > list.revision => self.reached(revision),
+                // The list had it.
+                Ok(Event::Deleted { .. } | Event::Bookmark(_)) => {}
                 // No object: it has no owner.
                 Err(Error::Invalid { .. }) => {}
                 Err(error) => return Err(error),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use api::scheduling::taints::tolerates;
 use api::types::api::core::v1::{Pod, Taint, Toleration};
 use api::types::jiff::Timestamp;
 
@@ -24,20 +25,6 @@ fn stays(taint: &Taint, tolerations: &[Toleration], now: Timestamp) -> Option<Du
     let since = taint.time_added.as_ref().map_or(now, |at| at.0);
     let at = since.checked_add(Duration::from_secs(seconds)).ok()?;
     Some(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
-}
-
-/// (api `core/v1/toleration.go`, `ToleratesTaint`)
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (effect, key) = (text(&toleration.effect), text(&toleration.key));
-    if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
-        return false;
-    }
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "" | "Equal" => text(&toleration.value) == text(&taint.value),
-        "Exists" => true,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

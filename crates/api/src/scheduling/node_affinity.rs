@@ -2,10 +2,13 @@
 //!
 //! Source: component-helpers `scheduling/corev1/nodeaffinity/nodeaffinity.go`.
 
-use api::types::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm,
+};
 
 /// Whether the pod may run there: its `nodeSelector` and one of the required terms.
-pub(crate) fn allows(spec: &PodSpec, node: &Node) -> bool {
+#[must_use]
+pub fn allows(spec: &PodSpec, node: &Node) -> bool {
     let label = |key: &String| node.metadata.labels.as_ref().and_then(|labels| labels.get(key));
     let selected = spec.node_selector.iter().flatten().all(|(key, value)| label(key) == Some(value));
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
@@ -14,7 +17,8 @@ pub(crate) fn allows(spec: &PodSpec, node: &Node) -> bool {
 }
 
 /// The sum of the weights of what the pod prefers and the node has.
-pub(crate) fn preference(spec: &PodSpec, node: &Node) -> i64 {
+#[must_use]
+pub fn preference(spec: &PodSpec, node: &Node) -> i64 {
     preferred(spec)
         .iter()
         .filter(|term| term.weight != 0 && matches(&term.preference, node))
@@ -23,7 +27,8 @@ pub(crate) fn preference(spec: &PodSpec, node: &Node) -> i64 {
 }
 
 /// What the pod would rather have.
-pub(crate) fn preferred(spec: &PodSpec) -> &[api::types::api::core::v1::PreferredSchedulingTerm] {
+#[must_use]
+pub fn preferred(spec: &PodSpec) -> &[PreferredSchedulingTerm] {
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     affinity
         .and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_deref())

@@ -3,12 +3,14 @@
 //! Sources: api `core/v1/toleration.go` (`ToleratesTaint`), kubernetes
 //! `pkg/scheduler/framework/plugins/{tainttoleration,nodeunschedulable}`.
 
-use api::types::api::core::v1::{Node, PodSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, PodSpec, Taint, Toleration};
 
 /// The taint of a node that was cordoned.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+/// Whether the toleration tolerates the taint.
+#[must_use]
+pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (effect, key) = (text(&toleration.effect), text(&toleration.key));
     if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
@@ -26,14 +28,16 @@ fn tolerated(spec: &PodSpec, taint: &Taint) -> bool {
 }
 
 /// The first taint that keeps the pod away.
-pub(crate) fn untolerated<'a>(spec: &PodSpec, node: &'a Node) -> Option<&'a Taint> {
+#[must_use]
+pub fn untolerated<'a>(spec: &PodSpec, node: &'a Node) -> Option<&'a Taint> {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
     let mut keeping = taints.into_iter().flatten().filter(|taint| taint.effect != "PreferNoSchedule");
     keeping.find(|taint| !tolerated(spec, taint))
 }
 
 /// How many taints would rather keep the pod away.
-pub(crate) fn disliked(spec: &PodSpec, node: &Node) -> i64 {
+#[must_use]
+pub fn disliked(spec: &PodSpec, node: &Node) -> i64 {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
     let softly = taints.into_iter().flatten().filter(|taint| taint.effect == "PreferNoSchedule");
     // Tolerations of other effects do not count.
@@ -46,7 +50,8 @@ pub(crate) fn disliked(spec: &PodSpec, node: &Node) -> i64 {
 }
 
 /// Whether the node was cordoned, and the pod does not mind.
-pub(crate) fn is_cordoned(spec: &PodSpec, node: &Node) -> bool {
+#[must_use]
+pub fn is_cordoned(spec: &PodSpec, node: &Node) -> bool {
     let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
     let taint = Taint { key: UNSCHEDULABLE.into(), effect: "NoSchedule".into(), ..Taint::default() };
     cordoned && !tolerated(spec, &taint)
