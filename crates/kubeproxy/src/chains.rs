@@ -17,7 +17,8 @@ pub(crate) const REFUSE: &str = "refuse";
 const PREROUTING: &str = "nat-prerouting";
 const OUTPUT: &str = "nat-output";
 const POSTROUTING: &str = "nat-postrouting";
-const SERVICES: &str = "services";
+/// Where connections to services are found.
+pub(crate) const SERVICES: &str = "services";
 const OUTSIDE_CLIENTS: &str = "outside-clients";
 
 /// Whether a chain decides that a packet is for a service at all.
@@ -55,7 +56,7 @@ impl Networks {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Structure {
     /// By name.
-    pub maps: BTreeMap<&'static str, &'static Map>,
+    pub maps: BTreeMap<&'static str, Map>,
     /// By name.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -87,8 +88,8 @@ pub(crate) fn balancer_comment(mark: u32) -> String {
     }
 }
 
-/// The table without its elements, for the marks that are in use.
-pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>) -> Structure {
+/// The table without its elements, for the marks that are in use. `counted`: whether elements count.
+pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>, counted: bool) -> Structure {
     let build = Build { networks, rule: Rule::new(networks.family()) };
     let kinds: BTreeSet<Kind> = balancers.iter().map(|(kind, _)| *kind).collect();
     let affinity = |(_, mark): &(Kind, u32)| {
@@ -97,7 +98,7 @@ pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>) 
     let sticky: BTreeSet<Kind> = balancers.iter().filter(|b| affinity(b)).map(|(kind, _)| *kind).collect();
     let mut all = Structure::default();
     for map in [&CLUSTER_IPS, &HAIRPINS] {
-        all.maps.insert(map.name, map);
+        all.maps.insert(map.name, *map);
     }
     for kind in KINDS.into_iter().filter(|kind| kinds.contains(kind)) {
         for role in ROLES {
@@ -106,7 +107,7 @@ pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>) 
                 Role::Choices | Role::Chosen | Role::Clients => sticky.contains(&kind),
             };
             if let Some(map) = kind.map(role).filter(|_| wanted) {
-                all.maps.insert(map.name, map);
+                all.maps.insert(map.name, Map { counted: counted && map.counted, ..*map });
             }
         }
     }

@@ -121,7 +121,10 @@ fn what_somebody_changes_is_put_right_and_told_and_other_tables_are_left_alone()
     assert_eq!(nft("list table ip6 kube-proxy", &ns), "table ip6 kube-proxy {\n}\n");
     assert_eq!(counts(tcp_many(&a.ns, WEB, 40)).len(), 2);
     // What others do to tables of theirs is no event.
-    let events = || lab.run(lab.store.list::<Event>(None)).unwrap().len();
+    let events = || -> Vec<_> {
+        let events: Vec<Event> = lab.run(lab.store.list(None)).unwrap();
+        events.into_iter().map(|event| event.message.unwrap()).collect()
+    };
     let before = events();
     nft("add rule ip other nat-output accept", &ns);
     lab.service("more", json!({"clusterIP": "100.64.3.8"}), &[&a]);
