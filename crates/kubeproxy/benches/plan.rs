@@ -33,7 +33,8 @@ fn all(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("10000 services x 3 endpoints");
     group.sample_size(10);
     group.bench_function("plan", |bench| bench.iter(|| many.iter().map(planned).collect::<Vec<_>>()));
-    let plans = || -> Vec<_> { (0..MANY).zip(&many).map(|(n, one)| (source(n), Some(planned(one)))).collect() };
+    let plans =
+        || -> Vec<_> { (0..MANY).zip(&many).map(|(n, one)| (source(n), Some(planned(one)))).collect() };
     group.bench_function("state and difference", |bench| {
         bench.iter_batched(plans, |plans| State::new(networks()).change(plans), BatchSize::LargeInput);
     });

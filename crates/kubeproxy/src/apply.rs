@@ -66,7 +66,12 @@ impl Netlink {
     /// When the kernel has no netfilter.
     pub fn open(family: ruleset::Family, node: &str) -> Result<Self> {
         let socket = Socket::open().map_err(failed("open netfilter"))?;
-        Ok(Self { socket, table: Table::new(family, TABLE), comment: format!("{OWNER} of {node}"), at_most: usize::MAX })
+        Ok(Self {
+            socket,
+            table: Table::new(family, TABLE),
+            comment: format!("{OWNER} of {node}"),
+            at_most: usize::MAX,
+        })
     }
 
     /// Sends no batch of more bytes: as where the kernel caps the send buffer.
@@ -92,7 +97,8 @@ impl Netlink {
     }
 
     pub(crate) fn each_element(&mut self, map: &str, each: impl FnMut(ruleset::LiveElement)) -> Result<()> {
-        ruleset::live_elements(&mut self.socket, &self.table, map, each).map_err(failed("read the elements of a map"))
+        ruleset::live_elements(&mut self.socket, &self.table, map, each)
+            .map_err(failed("read the elements of a map"))
     }
 }
 
@@ -157,7 +163,8 @@ impl Kernel for Netlink {
     }
 
     fn flows(&mut self, protocol: u8) -> Result<Vec<Flow>> {
-        conntrack::flows(&mut self.socket, self.table.family, protocol).map_err(failed("read tracked connections"))
+        conntrack::flows(&mut self.socket, self.table.family, protocol)
+            .map_err(failed("read tracked connections"))
     }
 
     fn forget(&mut self, flow: &Flow) -> Result<()> {

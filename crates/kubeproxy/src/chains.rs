@@ -81,7 +81,8 @@ pub(crate) fn balancer_comment(mark: u32) -> String {
         Meaning::Drop => "endpoints, but none on this worker".into(),
         Meaning::Balance { count, affinity, masquerade } => {
             let s = if count == 1 { "" } else { "s" };
-            let affinity = affinity.map(|seconds| format!(", a client stays for {seconds} s")).unwrap_or_default();
+            let affinity =
+                affinity.map(|seconds| format!(", a client stays for {seconds} s")).unwrap_or_default();
             let masquerade = if masquerade == Masquerade::Always { ", masqueraded" } else { "" };
             format!("{count} endpoint{s}{affinity}{masquerade}")
         }
@@ -139,7 +140,8 @@ impl Build<'_> {
     }
 
     fn base(&self, kinds: &BTreeSet<Kind>, affinity: bool) -> Vec<Chain> {
-        let outside = [Kind::OutsideService, Kind::OutsideNodePort].into_iter().filter(|kind| kinds.contains(kind));
+        let outside =
+            [Kind::OutsideService, Kind::OutsideNodePort].into_iter().filter(|kind| kinds.contains(kind));
         let outside: Vec<_> = outside.map(|kind| self.lookup(kind)).collect();
         let mut chains = Vec::new();
         let mut arrive = Vec::new();
@@ -154,7 +156,11 @@ impl Build<'_> {
         chains.push(self.base_chain(OUTPUT, "connections of the worker itself", At::Output, leave));
         chains.push(self.chain(SERVICES, "connections to services", self.services(kinds)));
         let refuse = vec![
-            self.rule().protocol(libc::IPPROTO_TCP as u8).counter().reset().because("connections to no endpoint"),
+            self.rule()
+                .protocol(libc::IPPROTO_TCP as u8)
+                .counter()
+                .reset()
+                .because("connections to no endpoint"),
             self.rule().counter().reject().because("datagrams to no endpoint"),
         ];
         chains.push(self.chain(REFUSE, "services without endpoints, ports without service", refuse));
@@ -201,7 +207,9 @@ impl Build<'_> {
         let mut rules = Vec::new();
         if !matches!(kind, Kind::OutsideService | Kind::OutsideNodePort) {
             let outside = self.rule().mark_has(OUTSIDE).not_from(network(self.networks.pods));
-            rules.push(outside.set_mark_bits(MASQUERADE).because("masquerade clients outside of the pod network"));
+            rules.push(
+                outside.set_mark_bits(MASQUERADE).because("masquerade clients outside of the pod network"),
+            );
         }
         if let Some(map) = kind.map(Role::Balancers) {
             rules.push(self.rule().dispatch_mark(BALANCER, map.name));

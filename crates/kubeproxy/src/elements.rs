@@ -30,7 +30,9 @@ pub(crate) fn comment(text: &str) -> Box<str> {
 pub(crate) fn frontend_key(place: &Place) -> Bytes {
     let new = Bytes::default();
     match *place {
-        Place::Address(address, protocol, port) => new.address(address).protocol(protocol.number()).port(port),
+        Place::Address(address, protocol, port) => {
+            new.address(address).protocol(protocol.number()).port(port)
+        }
         Place::NodePort(protocol, port) => new.protocol(protocol.number()).port(port),
         Place::Virtual(address) => new.address(address),
     }
@@ -110,9 +112,10 @@ pub(crate) fn twice(ip: IpAddr) -> Bytes {
 pub(crate) fn of_shared(shared: Shared, name: &str) -> Option<Placed> {
     let name = comment(name);
     Some(match shared {
-        Shared::ClusterIp(ip) => {
-            (&CLUSTER_IPS, Element { key: Bytes::default().address(ip), value: Value::Nothing, comment: name })
-        }
+        Shared::ClusterIp(ip) => (
+            &CLUSTER_IPS,
+            Element { key: Bytes::default().address(ip), value: Value::Nothing, comment: name },
+        ),
         Shared::Hairpin(ip) => (&HAIRPINS, Element { key: twice(ip), value: Value::Nothing, comment: name }),
         Shared::Balancer(kind, mark) => {
             let verdict = match layout::meaning(mark) {
@@ -121,7 +124,10 @@ pub(crate) fn of_shared(shared: Shared, name: &str) -> Option<Placed> {
                 Meaning::Balance { .. } => Verdict::Goto(chains::balancer_name(kind, mark).into()),
             };
             let map = kind.map(Role::Balancers)?;
-            (map, Element { key: Bytes::default().number(mark), value: Value::Verdict(verdict), comment: name })
+            (
+                map,
+                Element { key: Bytes::default().number(mark), value: Value::Verdict(verdict), comment: name },
+            )
         }
     })
 }

@@ -127,7 +127,8 @@ impl Inputs {
 
     /// Why it is not being told of changes, if it is not.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let feeds = [self.services.trouble(), self.slices.trouble(), self.vips.trouble(), self.nodes.trouble()];
+        let feeds =
+            [self.services.trouble(), self.slices.trouble(), self.vips.trouble(), self.nodes.trouble()];
         feeds.into_iter().flatten().next()
     }
 

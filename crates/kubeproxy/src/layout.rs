@@ -139,13 +139,21 @@ macro_rules! maps {
     };
 }
 
-static SERVICES: [Map; 6] = maps!("services" "service" "addresses and ports of services" [Destination Protocol DestinationPort]);
-static OUTSIDE_SERVICES: [Map; 6] =
-    maps!("outside-services" "outside-service" "the same for clients outside" [Destination Protocol DestinationPort]);
-static NODE_PORTS: [Map; 6] = maps!("node-ports" "node-port" "ports of the worker" [Protocol DestinationPort]);
-static OUTSIDE_NODE_PORTS: [Map; 6] = maps!("outside-node-ports" "outside-node-port" "the same for clients outside" [Protocol DestinationPort]);
+static SERVICES: [Map; 6] =
+    maps!("services" "service" "addresses and ports of services" [Destination Protocol DestinationPort]);
+static OUTSIDE_SERVICES: [Map; 6] = maps!("outside-services" "outside-service" "the same for clients outside" [Destination Protocol DestinationPort]);
+static NODE_PORTS: [Map; 6] =
+    maps!("node-ports" "node-port" "ports of the worker" [Protocol DestinationPort]);
+static OUTSIDE_NODE_PORTS: [Map; 6] =
+    maps!("outside-node-ports" "outside-node-port" "the same for clients outside" [Protocol DestinationPort]);
 static VIRTUALS: [Map; 3] = [
-    declare("virtual-ips", &[Field::Destination], Contents::Value(MARK), true, "addresses for every protocol"),
+    declare(
+        "virtual-ips",
+        &[Field::Destination],
+        Contents::Value(MARK),
+        true,
+        "addresses for every protocol",
+    ),
     declare("virtual-ip-balancers", MARK, Contents::Verdict, false, "by number of endpoints"),
     declare(
         "virtual-ip-endpoints",
@@ -305,7 +313,8 @@ mod tests {
                 assert_eq!(meaning(mark(&balance)), expected);
             }
         }
-        let without = |target| Balance { owner: "".into(), target, masquerade: Masquerade::Always, affinity: Some(5) };
+        let without =
+            |target| Balance { owner: "".into(), target, masquerade: Masquerade::Always, affinity: Some(5) };
         assert_eq!(meaning(mark(&without(Target::Reject))), Meaning::Reject);
         assert_eq!(meaning(mark(&without(Target::Drop))), Meaning::Drop);
         // More than there is room for are not taken for something else.

@@ -271,7 +271,12 @@ fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Err
         labels.retain(|name, _| [SERVICE_NAME, PROXY_NAME].contains(&name.as_str()));
         labels
     });
-    Ok(ObjectMeta { name, namespace, labels: labels.filter(|labels| !labels.is_empty()), ..Default::default() })
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        labels: labels.filter(|labels| !labels.is_empty()),
+        ..Default::default()
+    })
 }
 
 /// Makes them kinds of objects that a store has.

@@ -68,7 +68,8 @@ impl Op {
 
 /// Whether a map decides that a packet is for a service at all.
 fn is_entrance(map: &Map) -> bool {
-    let frontends = |kind: layout::Kind| kind.map(Role::Frontends).is_some_and(|other| other.name == map.name);
+    let frontends =
+        |kind: layout::Kind| kind.map(Role::Frontends).is_some_and(|other| other.name == map.name);
     map.name == CLUSTER_IPS.name || layout::KINDS.into_iter().any(frontends)
 }
 
@@ -80,17 +81,23 @@ pub(crate) fn in_order(mut ops: Vec<Op>) -> Vec<Op> {
 
 /// What makes the old elements the new ones.
 pub(crate) fn compare(mut old: Vec<Placed>, mut new: Vec<Placed>) -> Vec<Op> {
-    let place = |(map, element): &Placed| (map.name, element.key);
-    old.sort_by_key(place);
-    new.sort_by_key(place);
+    if old.is_empty() {
+        return new.into_iter().map(|(map, element)| Op::Add(map, element)).collect();
+    }
+    let order = |(map, element): &Placed, (other_map, other): &Placed| {
+        map.name.cmp(other_map.name).then_with(|| element.key.cmp(&other.key))
+    };
+    old.sort_unstable_by(order);
+    new.sort_unstable_by(order);
     let mut old = old.into_iter().peekable();
     let mut ops = Vec::with_capacity(new.len());
-    for (map, element) in new {
-        let at = (map.name, element.key);
-        while let Some((map, gone)) = old.next_if(|before| place(before) < at) {
+    for placed in new {
+        while let Some((map, gone)) = old.next_if(|before| order(before, &placed).is_lt()) {
             ops.push(Op::Delete(map, gone.key));
         }
-        match old.next_if(|before| place(before) == at) {
+        let before = old.next_if(|before| order(before, &placed).is_eq());
+        let (map, element) = placed;
+        match before {
             None => ops.push(Op::Add(map, element)),
             Some((_, before)) if before != element => ops.push(Op::Replace(map, element)),
             Some(_) => {}
@@ -159,7 +166,8 @@ impl Observed {
 /// something else.
 pub(crate) fn compare_structures(there: &Observed, wanted: &Structure) -> Option<Vec<Op>> {
     let other = |standing: &Standing| *standing == Standing::Other;
-    let map = |(name, standing): (&String, &Standing)| other(standing) && wanted.maps.contains_key(name.as_str());
+    let map =
+        |(name, standing): (&String, &Standing)| other(standing) && wanted.maps.contains_key(name.as_str());
     let chain = |(name, standing): (&String, &Standing)| other(standing) && wanted.chains.contains_key(name);
     if there.maps.iter().any(map) || there.chains.iter().any(chain) {
         return None;

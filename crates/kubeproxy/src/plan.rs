@@ -26,7 +26,6 @@ const AFFINITY: u32 = 10_800;
 /// A day (`v1.MaxClientIPServiceAffinitySeconds`).
 const AFFINITY_MOST: u32 = 86_400;
 
-
 /// What of the worker matters for a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
@@ -135,7 +134,8 @@ impl Port {
         for place in places {
             plan.frontends.insert(Frontend::new(place), self.balance(self.cluster(), masquerade));
             if local {
-                plan.frontends.insert(Frontend::outside(place), self.balance(self.local(), Masquerade::Never));
+                plan.frontends
+                    .insert(Frontend::outside(place), self.balance(self.local(), Masquerade::Never));
             }
         }
     }
@@ -185,7 +185,12 @@ pub fn virtual_ip(vip: &VirtualIP, pods: &BTreeMap<ObjectName, PodAddress>, work
         let pod = ObjectName::new(&name.namespace, pod);
         match pods.get(&pod) {
             Some(PodAddress { address, local }) => {
-                backends.push(Backend { address: *address, port: 0, local: *local, name: pod.to_string().into() });
+                backends.push(Backend {
+                    address: *address,
+                    port: 0,
+                    local: *local,
+                    name: pod.to_string().into(),
+                });
             }
             None => plan.warnings.push(format!("virtual IP {name}: pod {pod} has no address yet")),
         }

@@ -150,8 +150,12 @@ impl<K: Kernel> Proxy<K> {
             }
         };
         // Of each map that is there, what is wanted; of others everything is.
-        let mut wanted: BTreeMap<&str, Elements> =
-            there.maps.keys().filter_map(|name| structure.maps.get_key_value(name.as_str())).map(|(name, _)| (*name, Elements::new())).collect();
+        let mut wanted: BTreeMap<&str, Elements> = there
+            .maps
+            .keys()
+            .filter_map(|name| structure.maps.get_key_value(name.as_str()))
+            .map(|(name, _)| (*name, Elements::new()))
+            .collect();
         for (map, element) in self.state.placed() {
             match wanted.get_mut(map.name) {
                 Some(elements) => drop(elements.insert(element.key, element)),
@@ -194,14 +198,17 @@ impl<K: Kernel> Proxy<K> {
                 _ => Ok(Elements::new()),
             };
             let endpoints = read(&mut self.kernel, Role::Endpoints)?;
-            let (choices, chosen) = (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
+            let (choices, chosen) =
+                (read(&mut self.kernel, Role::Choices)?, read(&mut self.kernel, Role::Chosen)?);
             for (key, element) in endpoints {
                 place(&mut places, kind, &key, &element.value);
             }
             for (key, choice) in choices {
                 let Some((frontend, _)) = split(&key) else { continue };
                 let Value::Data(number) = &choice.value else { continue };
-                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else { continue };
+                let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else {
+                    continue;
+                };
                 if let Some(element) = chosen.get(&frontend.number(number)) {
                     place(&mut places, kind, &key, &element.value);
                 }
@@ -214,7 +221,8 @@ impl<K: Kernel> Proxy<K> {
     pub(crate) fn last_known(&mut self, vip: &VirtualIP) -> Result<BTreeMap<ObjectName, PodAddress>> {
         let mut found = BTreeMap::new();
         let Some(observed) = self.kernel.observe(self.state.structure())? else { return Ok(found) };
-        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name)) else {
+        let Some(map) = Kind::Virtual.map(Role::Endpoints).filter(|map| observed.maps.contains_key(map.name))
+        else {
             return Ok(found);
         };
         let Ok(address) = vip.spec.address.parse() else { return Ok(found) };
@@ -288,7 +296,8 @@ impl<K: Kernel> Proxy<K> {
                 continue;
             }
             let same = |backend: &Backend| {
-                let port = if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
+                let port =
+                    if matches!(place, Place::Virtual(_)) { flow.answers_from.port() } else { backend.port };
                 SocketAddr::new(backend.address, port) == flow.answers_from
             };
             return !balances.any(|balance| balance.target.backends().iter().any(same));

@@ -53,7 +53,12 @@ pub struct Options {
 impl Options {
     /// With the table looked at every ten seconds.
     #[must_use]
-    pub fn new(node: &str, node_address: IpAddr, cluster_cidr: IpNetwork, service_network: IpNetwork) -> Self {
+    pub fn new(
+        node: &str,
+        node_address: IpAddr,
+        cluster_cidr: IpNetwork,
+        service_network: IpNetwork,
+    ) -> Self {
         let resync = Duration::from_secs(10);
         Self { node: node.into(), node_address, cluster_cidr, service_network, resync }
     }
@@ -180,7 +185,8 @@ impl<K: Kernel> Runner<K> {
             return self.proxy.resync().map(|done| Done { repaired: None, ..done });
         }
         let plans = self.inputs.plans();
-        let warnings: Vec<_> = plans.iter().flat_map(|(_, plan)| plan.iter().flat_map(|p| p.warnings.clone())).collect();
+        let warnings: Vec<_> =
+            plans.iter().flat_map(|(_, plan)| plan.iter().flat_map(|p| p.warnings.clone())).collect();
         let sources: Vec<_> = plans.iter().map(|(source, _)| source.clone()).collect();
         let done = self.proxy.change(plans);
         self.warn(warnings, &sources);
@@ -199,7 +205,10 @@ impl<K: Kernel> Runner<K> {
         match done {
             Ok(done) => {
                 if let Some(repaired) = done.repaired {
-                    tracing::warn!(node = self.options.node, "somebody changed the table: {repaired}; put right");
+                    tracing::warn!(
+                        node = self.options.node,
+                        "somebody changed the table: {repaired}; put right"
+                    );
                     events::repaired(&self.store, &self.options.node, &repaired).await;
                 }
                 self.backoff.reset();

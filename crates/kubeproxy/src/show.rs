@@ -281,7 +281,9 @@ impl fmt::Display for ShownFrontend {
         write!(f, "  {}{whom}: {}; ", self.at, Count(self.connections, "connection"))?;
         match self.outcome {
             Outcome::Refused => return writeln!(f, "refused, for there are no endpoints"),
-            Outcome::Dropped => return writeln!(f, "dropped, for there are endpoints, but none on this worker"),
+            Outcome::Dropped => {
+                return writeln!(f, "dropped, for there are endpoints, but none on this worker");
+            }
             Outcome::Balanced { affinity: Some(seconds), .. } => {
                 write!(f, "a client stays with its endpoint for {}", Count(seconds.into(), "second"))?;
             }

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use nft::ruleset::Bytes;
 use store::ObjectName;
@@ -39,7 +41,7 @@ pub struct Plan {
     /// Its frontends.
     pub frontends: BTreeMap<Frontend, Balance>,
     /// Addresses at which there is nothing but its frontends.
-    pub cluster_ips: BTreeSet<std::net::IpAddr>,
+    pub cluster_ips: BTreeSet<IpAddr>,
     /// What cannot be done, in words.
     pub warnings: Vec<String>,
 }
@@ -48,18 +50,18 @@ pub struct Plan {
 #[derive(Debug, Clone, Default)]
 struct Taken {
     frontends: Box<[Frontend]>,
-    shared: Box<[(Shared, Box<str>)]>,
+    shared: Box<[(Shared, Arc<str>)]>,
 }
 
 /// What those call a thing that have it, each with their number. The first by name counts.
-type Names = Vec<(Box<str>, usize)>;
+type Names = Vec<(Arc<str>, usize)>;
 
 /// Several objects may want the same frontend; the first by name has it.
 type Claims = Vec<(Source, Balance)>;
 
 /// Where endpoints were before, by the map and the key of their frontend: an agent that starts anew leaves them
 /// there.
-pub(crate) type Places = BTreeMap<(Kind, Bytes), Vec<(std::net::IpAddr, u16)>>;
+pub(crate) type Places = BTreeMap<(Kind, Bytes), Vec<(IpAddr, u16)>>;
 
 /// The desired state.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ const COUNTED: usize = 1000;
 #[derive(Debug, Default)]
 struct Before {
     frontends: BTreeMap<Frontend, Option<Balance>>,
-    shared: BTreeMap<Shared, Option<Box<str>>>,
+    shared: BTreeMap<Shared, Option<Arc<str>>>,
 }
 
 impl State {
@@ -111,7 +113,10 @@ impl State {
 
     /// Replaces what objects want; none is an object that has gone. Gives what has to be done for it, in the order in
     /// which it has to be done, and what was done to frontends.
-    pub fn change(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) -> (Vec<Op>, Vec<Moved>) {
+    pub fn change(
+        &mut self,
+        plans: impl IntoIterator<Item = (Source, Option<Plan>)>,
+    ) -> (Vec<Op>, Vec<Moved>) {
         let mut before = Before::default();
         for (source, plan) in plans {
             self.replace(source, plan.unwrap_or_default(), Some(&mut before));
@@ -171,22 +176,7 @@ impl State {
                 self.claim(*frontend, &source, None, before.as_deref_mut());
             }
         }
-        let mut shared = Vec::new();
-        shared.extend(plan.cluster_ips.iter().map(|ip| Shared::ClusterIp(*ip)));
-        let backends = plan.frontends.values().flat_map(|balance| balance.target.backends());
-        let mut hairpins: BTreeMap<_, _> =
-            backends.filter(|backend| backend.local).map(|backend| (backend.address, backend.name.clone())).collect();
-        shared.extend(hairpins.keys().map(|ip| Shared::Hairpin(*ip)));
-        let name = match &source {
-            Source::Service(name) | Source::VirtualIp(name) => name.to_string(),
-        };
-        let shared: Vec<(Shared, Box<str>)> = shared
-            .into_iter()
-            .map(|shared| match shared {
-                Shared::Hairpin(ip) => (shared, hairpins.remove(&ip).as_deref().unwrap_or_default().into()),
-                _ => (shared, name.as_str().into()),
-            })
-            .collect();
+        let shared = shared_of(&source, &plan);
         for (shared, name) in &shared {
             self.take(*shared, name, before.as_deref_mut());
         }
@@ -220,6 +210,8 @@ impl State {
         if let Some(balance) = balance {
             let balance = in_place(&mut self.places, &frontend, old.as_ref(), balance);
             let at = claims.partition_point(|(other, _)| other < source);
+            // There is hardly ever another.
+            claims.reserve_exact(1);
             claims.insert(at, (source.clone(), balance));
         }
         let new = claims.first().map(|(_, balance)| balance);
@@ -237,11 +229,11 @@ impl State {
         }
         if taken != given_back {
             for mark in taken {
-                let name = chains::balancer_comment(mark);
+                let name = chains::balancer_comment(mark).into();
                 self.take(Shared::Balancer(kind, mark), &name, before.as_deref_mut());
             }
             for mark in given_back {
-                let name = chains::balancer_comment(mark);
+                let name = chains::balancer_comment(mark).into();
                 self.give_back(Shared::Balancer(kind, mark), &name, before.as_deref_mut());
             }
         }
@@ -250,7 +242,7 @@ impl State {
         }
     }
 
-    fn shared_name(&self, shared: &Shared) -> Option<Box<str>> {
+    fn shared_name(&self, shared: &Shared) -> Option<Arc<str>> {
         self.shared.get(shared)?.first().map(|(name, _)| name.clone())
     }
 
@@ -260,19 +252,22 @@ impl State {
         }
     }
 
-    fn take(&mut self, shared: Shared, name: &str, before: Option<&mut Before>) {
+    fn take(&mut self, shared: Shared, name: &Arc<str>, before: Option<&mut Before>) {
         self.note(shared, before);
         let names = self.shared.entry(shared).or_default();
-        match names.binary_search_by(|(other, _)| (**other).cmp(name)) {
+        match names.binary_search_by(|(other, _)| other.cmp(name)) {
             Ok(at) => names[at].1 += 1,
-            Err(at) => names.insert(at, (name.into(), 1)),
+            Err(at) => {
+                names.reserve_exact(1);
+                names.insert(at, (Arc::clone(name), 1));
+            }
         }
     }
 
-    fn give_back(&mut self, shared: Shared, name: &str, before: Option<&mut Before>) {
+    fn give_back(&mut self, shared: Shared, name: &Arc<str>, before: Option<&mut Before>) {
         self.note(shared, before);
         let Some(names) = self.shared.get_mut(&shared) else { return };
-        if let Ok(at) = names.binary_search_by(|(other, _)| (**other).cmp(name)) {
+        if let Ok(at) = names.binary_search_by(|(other, _)| other.cmp(name)) {
             names[at].1 -= 1;
             if names[at].1 == 0 {
                 names.remove(at);
@@ -329,16 +324,36 @@ impl State {
 
     /// The elements that there are to be, each with its map.
     pub(crate) fn placed(&self) -> impl Iterator<Item = Placed> {
-        let frontends = self.frontends().flat_map(|(frontend, balance)| elements::of_frontend(frontend, balance));
+        let frontends =
+            self.frontends().flat_map(|(frontend, balance)| elements::of_frontend(frontend, balance));
         let shared = self.shared.iter();
         let shared = shared.filter_map(|(shared, names)| elements::of_shared(*shared, &names.first()?.0));
         frontends.chain(shared)
     }
 }
 
+/// What an object has in common with others, and what it calls it.
+fn shared_of(source: &Source, plan: &Plan) -> Vec<(Shared, Arc<str>)> {
+    let name: Arc<str> = match source {
+        Source::Service(name) | Source::VirtualIp(name) => name.to_string().into(),
+    };
+    let backends = plan.frontends.values().flat_map(|balance| balance.target.backends());
+    let local = backends.filter(|backend| backend.local);
+    let hairpins: BTreeMap<_, _> = local.map(|backend| (backend.address, &backend.name)).collect();
+    let cluster_ips = plan.cluster_ips.iter().map(|ip| (Shared::ClusterIp(*ip), Arc::clone(&name)));
+    cluster_ips
+        .chain(hairpins.into_iter().map(|(ip, name)| (Shared::Hairpin(ip), Arc::clone(name))))
+        .collect()
+}
+
 /// The endpoints that were there before stay where they were; what is new takes the places of those that have
 /// gone, and then the last ones theirs.
-fn in_place(places: &mut Places, frontend: &Frontend, old: Option<&Balance>, mut balance: Balance) -> Balance {
+fn in_place(
+    places: &mut Places,
+    frontend: &Frontend,
+    old: Option<&Balance>,
+    mut balance: Balance,
+) -> Balance {
     let Target::Backends(backends) = &mut balance.target else { return balance };
     let places: Vec<_> = match old {
         Some(old) => old.target.backends().iter().map(|backend| (backend.address, backend.port)).collect(),
@@ -369,13 +384,14 @@ impl Moved {
             backends.map(|backend| (backend.address, backend.port)).collect()
         };
         let (before, now) = (ends(old), ends(new));
-        let stale = before.is_empty() != now.is_empty() || old.is_none() || before.difference(&now).next().is_some();
+        let stale =
+            before.is_empty() != now.is_empty() || old.is_none() || before.difference(&now).next().is_some();
         (before != now || old.is_none() != new.is_none()).then_some(Self { frontend, stale })
     }
 }
 
 /// Puts what stays where it was, in as many places as there are now.
-fn keep_places(places: &[(std::net::IpAddr, u16)], backends: Vec<Backend>) -> Vec<Backend> {
+fn keep_places(places: &[(IpAddr, u16)], backends: Vec<Backend>) -> Vec<Backend> {
     let before: BTreeMap<_, _> = places.iter().enumerate().map(|(at, end)| (*end, at)).collect();
     let mut placed: Vec<Option<Backend>> = vec![None; backends.len()];
     let mut rest = Vec::new();
@@ -388,6 +404,3 @@ fn keep_places(places: &[(std::net::IpAddr, u16)], backends: Vec<Backend>) -> Ve
     let mut rest = rest.into_iter();
     placed.into_iter().filter_map(|place| place.or_else(|| rest.next())).collect()
 }
-
-#[cfg(test)]
-mod tests;

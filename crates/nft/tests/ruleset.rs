@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use net::NetNs;
 use nft::ruleset::{
-    At, Bytes, Chain, Contents, Element, Family, Field, Hook, Live, Map, Network, Rule, Table, Value, Verdict,
-    add_elements, delete_elements, live_elements,
+    At, Bytes, Chain, Contents, Element, Family, Field, Hook, Live, Map, Network, Rule, Table, Value,
+    Verdict, add_elements, delete_elements, live_elements,
 };
 use nft::{Socket, Transaction};
 use testkit::netns;
@@ -119,7 +119,11 @@ fn elements(family: Family) -> Vec<(&'static str, Element)> {
         ("dispatch", element(new().number(0x1fff), Value::Verdict(Verdict::Drop), "")),
         (
             "virtual",
-            element(new().address(service).number(1), Value::Data(new().address(pod)), "default/vip -> default/c2"),
+            element(
+                new().address(service).number(1),
+                Value::Data(new().address(pod)),
+                "default/vip -> default/c2",
+            ),
         ),
         ("ours", element(new().address(service), Value::Nothing, "default/web")),
         ("hairpin", element(new().address(pod).address(pod), Value::Nothing, "default/web-1")),

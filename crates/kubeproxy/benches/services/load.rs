@@ -76,7 +76,8 @@ fn ours(objects: &[Known]) -> (NetNs, Duration, Duration) {
 }
 
 fn nft(ns: &NetNs, arguments: &[&str]) -> Vec<u8> {
-    let output = ns.run(|| Ok::<_, net::Error>(Command::new("nft").args(arguments).output().unwrap())).unwrap();
+    let output =
+        ns.run(|| Ok::<_, net::Error>(Command::new("nft").args(arguments).output().unwrap())).unwrap();
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     output.stdout
 }
@@ -102,13 +103,17 @@ pub(crate) fn full(short: bool) {
             (whole, kernel, load_text(&listing), load_text(upstream::ruleset(few, ENDPOINTS).as_bytes()))
         })
         .collect();
-    let best = |of: fn(&(Duration, Duration, Duration, Duration)) -> Duration| rounds.iter().map(of).min().unwrap();
+    let best =
+        |of: fn(&(Duration, Duration, Duration, Duration)) -> Duration| rounds.iter().map(of).min().unwrap();
     let (whole, kernel, text, upstream) = (best(|r| r.0), best(|r| r.1), best(|r| r.2), best(|r| r.3));
-    let what = format!("{many} services x {ENDPOINTS} endpoints, rendered and loaded; the same table as text by nft -f");
+    let what = format!(
+        "{many} services x {ENDPOINTS} endpoints, rendered and loaded; the same table as text by nft -f"
+    );
     compare(&what, kernel, text);
     let factor = f64::from(many) / f64::from(few);
     let expected = upstream.mul_f64(factor * factor);
-    let layout = format!("the real kube-proxy's layout by nft -f, {} at {few}, grown by the square", shown(upstream));
+    let layout =
+        format!("the real kube-proxy's layout by nft -f, {} at {few}, grown by the square", shown(upstream));
     compare(&format!("the same; {layout}"), kernel, expected);
     compare("the same with planning; the same", whole, expected);
 }

@@ -42,7 +42,9 @@ fn main() {
 
 /// A row of the table; the ratio says how much of the other's it is.
 pub(crate) fn row(what: &str, ours: impl ToString, other: Option<String>, ratio: Option<f64>) {
-    let ratio = ratio.map_or("-".into(), |ratio| if ratio < 0.01 { format!("1/{:.0}", 1.0 / ratio) } else { format!("{ratio:.2}") });
+    let ratio = ratio.map_or("-".into(), |ratio| {
+        if ratio < 0.01 { format!("1/{:.0}", 1.0 / ratio) } else { format!("{ratio:.2}") }
+    });
     println!("{what:<92} {:>12} {:>12} {ratio:>8}", ours.to_string(), other.unwrap_or_else(|| "-".into()));
 }
 

@@ -2,5 +2,9 @@
 
 use crate::load::all;
 
-pub(crate) fn first_packet(short: bool) { let _ = (short, all(0)); }
-pub(crate) fn throughput(short: bool) { let _ = short; }
+pub(crate) fn first_packet(short: bool) {
+    let _ = (short, all(0));
+}
+pub(crate) fn throughput(short: bool) {
+    let _ = short;
+}

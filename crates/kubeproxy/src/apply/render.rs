@@ -38,7 +38,8 @@ pub(super) fn units(table: &Table, comment: &str, ops: &[Op]) -> Vec<Unit> {
                 }
             }
             Op::Delete(map, _) => {
-                let keys = run.iter().filter_map(|op| if let Op::Delete(_, key) = op { Some(&**key) } else { None });
+                let keys =
+                    run.iter().filter_map(|op| if let Op::Delete(_, key) = op { Some(&**key) } else { None });
                 for change in delete_elements(table, map.name, keys) {
                     put(format!("elements of map {}", map.name), vec![change]);
                 }
@@ -51,7 +52,9 @@ pub(super) fn units(table: &Table, comment: &str, ops: &[Op]) -> Vec<Unit> {
                     put(format!("elements of map {}", map.name), changes);
                 }
             }
-            other => put(format!("{other:?}").chars().take(60).collect(), single(table, comment, other, &mut maps)),
+            other => {
+                put(format!("{other:?}").chars().take(60).collect(), single(table, comment, other, &mut maps))
+            }
         }
     }
     units

@@ -41,8 +41,9 @@ impl Pods {
         }
         self.addresses.retain(|name, _| wanted.contains(name));
         self.wanted.clone_from(&wanted);
-        self.feed = (!wanted.is_empty())
-            .then(|| Feed::start(&self.store, move |pod: &Pod| wanted.contains(&ObjectName::of(&pod.metadata))));
+        self.feed = (!wanted.is_empty()).then(|| {
+            Feed::start(&self.store, move |pod: &Pod| wanted.contains(&ObjectName::of(&pod.metadata)))
+        });
     }
 
     /// Waits until those that are followed were read once.

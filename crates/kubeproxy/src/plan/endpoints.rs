@@ -90,10 +90,13 @@ fn candidates<'a>(
         let Some(number) = number.filter(|number| *number > 0) else { continue };
         for endpoint in &slice.endpoints {
             let address = endpoint.addresses.first().and_then(|address| address.parse::<IpAddr>().ok());
-            let Some(address) = address.filter(|address| Family::of(*address) == worker.family) else { continue };
+            let Some(address) = address.filter(|address| Family::of(*address) == worker.family) else {
+                continue;
+            };
             let candidate = candidate(slice, endpoint, address, number, worker);
             // While an endpoint moves from one slice to another it is in both; the better word counts.
-            let better = |other: &Candidate<'_>| (candidate.ready, candidate.serving) > (other.ready, other.serving);
+            let better =
+                |other: &Candidate<'_>| (candidate.ready, candidate.serving) > (other.ready, other.serving);
             if found.get(&(address, number)).is_none_or(better) {
                 found.insert((address, number), candidate);
             }

@@ -56,7 +56,8 @@ fn lines(plan: &Plan) -> String {
             }
         };
         let affinity = balance.affinity.map(|seconds| format!(", {seconds} s")).unwrap_or_default();
-        writeln!(out, "{} {frontend} -> {target} ({:?}{affinity})", balance.owner, balance.masquerade).unwrap();
+        writeln!(out, "{} {frontend} -> {target} ({:?}{affinity})", balance.owner, balance.masquerade)
+            .unwrap();
     }
     plan.warnings.iter().for_each(|warning| writeln!(out, "! {warning}").unwrap());
     out
@@ -78,7 +79,10 @@ fn the_kinds_of_services() {
         ("a name elsewhere", json!({"type": "ExternalName", "clusterIP": "", "clusterIPs": []})),
         ("not yet an address", json!({"clusterIP": "", "clusterIPs": []})),
         ("two families", json!({"clusterIPs": ["100.64.3.7", "fd00:64::7"]})),
-        ("a node port", json!({"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": 30080}]})),
+        (
+            "a node port",
+            json!({"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": 30080}]}),
+        ),
         ("a node port of a cluster IP", json!({"ports": [{"name": "http", "port": 80, "nodePort": 30080}]})),
         ("external IPs", json!({"externalIPs": ["192.0.2.1", "fd00::1"]})),
         ("affinity", json!({"sessionAffinity": "ClientIP"})),
@@ -131,9 +135,7 @@ fn a_balancers_addresses_are_those_that_packets_come_with() {
 
 #[test]
 fn endpoints_by_how_they_are() {
-    let ready = |ready: bool, serving: bool, terminating: bool| {
-        json!({"conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
-    };
+    let ready = |ready: bool, serving: bool, terminating: bool| json!({"conditions": {"ready": ready, "serving": serving, "terminating": terminating}});
     let (up, ending, gone) = (ready(true, true, false), ready(false, true, true), ready(false, false, true));
     let table = [
         ("nothing said is ready", vec![endpoint(2, json!({})), endpoint(12, up.clone())]),
@@ -223,7 +225,8 @@ fn more_endpoints_than_there_is_room_for_are_told() {
 #[test]
 fn a_virtual_ip_has_the_pods_that_are_known() {
     let vip = |spec: Value| -> VirtualIP {
-        serde_json::from_value(json!({"metadata": {"name": "v", "namespace": "default"}, "spec": spec})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": "v", "namespace": "default"}, "spec": spec}))
+            .unwrap()
     };
     let at = |text: &str, local| PodAddress { address: text.parse().unwrap(), local };
     let pods: BTreeMap<_, _> = [
@@ -239,6 +242,7 @@ fn a_virtual_ip_has_the_pods_that_are_known() {
         json!({"address": "fd00::7", "pods": ["c2"]}),
         json!({"address": "", "pods": ["c2"]}),
     ];
-    let text: Vec<_> = table.into_iter().map(|spec| lines(&virtual_ip(&vip(spec), &pods, &worker()))).collect();
+    let text: Vec<_> =
+        table.into_iter().map(|spec| lines(&virtual_ip(&vip(spec), &pods, &worker()))).collect();
     insta::assert_snapshot!(text.join("\n"));
 }

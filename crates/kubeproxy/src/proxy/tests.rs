@@ -69,7 +69,8 @@ impl Wish {
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
-    let masquerade = prop_oneof![Just(Masquerade::Never), Just(Masquerade::Outside), Just(Masquerade::Always)];
+    let masquerade =
+        prop_oneof![Just(Masquerade::Never), Just(Masquerade::Outside), Just(Masquerade::Always)];
     let affinity = prop_oneof![2 => Just(None), 1 => Just(Some(10_800)), 1 => Just(Some(60))];
     let pods = prop::collection::btree_set(0u8..12, 0..8);
     (0u8..4, pods, masquerade, affinity, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
@@ -102,7 +103,10 @@ fn expected(proxy: &Proxy<Fake>) -> crate::fake::Table {
         let elements = if map.is_dynamic() { Elements::new() } else { proxy.state().elements(map.name) };
         (map.name.to_owned(), (*map, elements))
     };
-    crate::fake::Table { maps: structure.maps.values().map(elements).collect(), chains: structure.chains.clone() }
+    crate::fake::Table {
+        maps: structure.maps.values().map(elements).collect(),
+        chains: structure.chains.clone(),
+    }
 }
 
 /// What makes one table of the other, in few words; nothing if they are the same.
@@ -219,11 +223,15 @@ fn wanted(pods: &[u8]) -> Wish {
 #[test]
 fn one_endpoint_more_or_less_is_a_handful_of_operations() {
     let mut proxy = proxy(Fake::default());
-    proxy.load([(source(1), wanted(&[1, 2, 3]).plan(1)), (source(2), {
-        let wish = Wish { address: 2, ..wanted(&[4, 5, 6, 7]) };
-        wish.plan(2)
-    })])
-    .unwrap();
+    proxy
+        .load([
+            (source(1), wanted(&[1, 2, 3]).plan(1)),
+            (source(2), {
+                let wish = Wish { address: 2, ..wanted(&[4, 5, 6, 7]) };
+                wish.plan(2)
+            }),
+        ])
+        .unwrap();
     let mut change = |pods: &[u8]| {
         proxy.kernel().written.clear();
         proxy.change([(source(1), Some(wanted(pods).plan(1)))]).unwrap();
@@ -271,7 +279,8 @@ fn the_first_by_name_has_a_frontend_that_two_want() {
     proxy.load([]).unwrap();
     let plan = |n: u8| wanted(&[n]).plan(n);
     let frontend = *plan(1).frontends.keys().next().unwrap();
-    let owner = |proxy: &Proxy<Fake>| proxy.state().balance(&frontend).map(|balance| balance.owner.to_string());
+    let owner =
+        |proxy: &Proxy<Fake>| proxy.state().balance(&frontend).map(|balance| balance.owner.to_string());
     proxy.change([(source(2), Some(plan(2)))]).unwrap();
     assert_eq!(owner(&proxy).unwrap(), "default/s2:http");
     proxy.change([(source(1), Some(plan(1)))]).unwrap();
@@ -328,5 +337,8 @@ fn what_was_wrong_is_told_in_words() {
         table.chains.get_mut("services").unwrap().rules.pop();
         table.chains.get_mut("services").unwrap().rules.pop();
     });
-    assert_eq!(flushed.as_deref(), Some("chain services had other rules, map service-endpoints lacked 2 elements"));
+    assert_eq!(
+        flushed.as_deref(),
+        Some("chain services had other rules, map service-endpoints lacked 2 elements")
+    );
 }

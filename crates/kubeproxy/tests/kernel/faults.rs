@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::types::api::core::v1::Event;
+use kubeproxy::Networks;
 use kubeproxy::apply::Netlink;
 use kubeproxy::objects::EndpointSlice;
 use kubeproxy::plan::{self, Worker};
 use kubeproxy::proxy::Proxy;
 use kubeproxy::state::{Source, State};
-use kubeproxy::Networks;
 use nft::ruleset::{Family, Table, live_elements};
 use serde_json::{Value, json};
 use store::ObjectName;
@@ -141,7 +141,8 @@ fn a_table_of_someone_else_is_not_touched() {
     output(&lab.w1.ns, "nft", &foreign);
     let before = lab.w1.listing();
     lab.w1.start_proxy_unready(&lab.store);
-    lab.w1.wait_until(false, "table ip kube-proxy was not made by knetsim (its comment: rules for kube-proxy)");
+    lab.w1
+        .wait_until(false, "table ip kube-proxy was not made by knetsim (its comment: rules for kube-proxy)");
     lab.service("more", json!({"clusterIP": "100.64.3.8"}), &[&a]);
     lab.w1.wait_until(false, "delete it (nft delete table ip kube-proxy) or stop what made it");
     assert_eq!(lab.w1.listing(), before);
@@ -215,7 +216,8 @@ fn endpoints_come_and_go_and_no_connection_goes_where_none_is() {
         });
         for round in 0..ROUNDS {
             let gone = round % 3;
-            let some: Vec<_> = all.iter().enumerate().filter(|(n, _)| *n != gone).map(|(_, pod)| *pod).collect();
+            let some: Vec<_> =
+                all.iter().enumerate().filter(|(n, _)| *n != gone).map(|(_, pod)| *pod).collect();
             lab.endpoints("web", &some);
             lab.w1.wait_for_listing(&format!("default/web -> default/p{gone}/"), false);
             // From now on not one connection goes there.
@@ -276,7 +278,9 @@ fn a_load_that_the_kernel_does_not_take_at_once_is_split_and_no_connection_notic
     assert!(socket.generation().unwrap() > before + 20, "many transactions");
     assert_eq!(counts(tcp_many(&pods[0].ns, "100.64.0.1:80", 10)).into_keys().collect::<Vec<_>>(), ["p3"]);
     let table = Table::new(Family::Ip, "kube-proxy");
-    for (map, count) in [("services", SERVICES), ("service-endpoints", 2 * SERVICES - 1), ("cluster-ips", SERVICES)] {
+    for (map, count) in
+        [("services", SERVICES), ("service-endpoints", 2 * SERVICES - 1), ("cluster-ips", SERVICES)]
+    {
         let mut found = 0;
         live_elements(&mut socket, &table, map, |_| found += 1).unwrap();
         assert_eq!(found, count, "{map}");

@@ -120,7 +120,8 @@ impl Lab {
         route(&w2.ns, anywhere, OUTSIDE.parse().unwrap());
         route(&outside, "100.64.0.0/16".parse().unwrap(), w1.address);
         route(&outside, "192.0.2.0/24".parse().unwrap(), w1.address);
-        let servers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let servers =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let stamps = AtomicU32::new(0);
         Self { store: Store::memory(), w1, w2, outside, servers, stamps, _underlay: underlay }
     }
@@ -189,7 +190,8 @@ impl Lab {
                     self.store.update_raw(info, &mut new).await.unwrap();
                 }
                 None => {
-                    let mut new = admit::create_any(info, &document, &stamp).unwrap_or_else(|e| panic!("{e}"));
+                    let mut new =
+                        admit::create_any(info, &document, &stamp).unwrap_or_else(|e| panic!("{e}"));
                     if let Some(status) = status {
                         new["status"] = status;
                     }
@@ -215,7 +217,8 @@ impl Lab {
         if spec["ports"].is_null() {
             spec["ports"] = json!([{"port": 80, "targetPort": 8080}]);
         }
-        let document = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+        let document =
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
         self.apply(document);
         self.endpoints(name, pods);
     }
@@ -226,7 +229,8 @@ impl Lab {
     }
 
     pub(crate) fn slice(&self, name: &str, endpoints: Vec<Value>) {
-        let service = self.servers.block_on(self.store.get_raw(&kinds::SERVICES, "default", name)).unwrap().unwrap();
+        let service =
+            self.servers.block_on(self.store.get_raw(&kinds::SERVICES, "default", name)).unwrap().unwrap();
         let ports = service["spec"]["ports"].as_array().unwrap().iter();
         let ports: Vec<_> = ports
             .map(|port| json!({"name": port["name"].as_str().unwrap_or_default(), "port": 8080, "protocol": port["protocol"]}))
@@ -298,7 +302,8 @@ fn node(underlay: &NetNs, bridge: u32, port: &str, address: Ipv4Addr) -> NetNs {
     let ns = netns();
     let near = VethEnd { name: port, alias: "" };
     let far = VethEnd { name: "eth0", alias: "" };
-    in_ns(underlay, async { Links::open()?.add_veth(near, Some(bridge), far, Some(&ns), 1500).await }).unwrap();
+    in_ns(underlay, async { Links::open()?.add_veth(near, Some(bridge), far, Some(&ns), 1500).await })
+        .unwrap();
     in_ns(&ns, async {
         let links = Links::open()?;
         links.add_address(links.get("eth0").await?.index, Ipv4Network::new(address, 8).unwrap()).await?;

@@ -26,7 +26,9 @@ fn external_traffic_policy_local_keeps_the_client_and_the_worker() {
     // The client is seen as it is. It has no way to pods of its own, and needs none.
     for at in [format!("{W1}:30080"), "192.0.2.7:80".into()] {
         let answers = tcp_many(&lab.outside, &at, 30);
-        answers.iter().for_each(|answer| assert_eq!(client(answer.as_ref().unwrap()).to_string(), "10.1.0.1"));
+        answers
+            .iter()
+            .for_each(|answer| assert_eq!(client(answer.as_ref().unwrap()).to_string(), "10.1.0.1"));
         assert_eq!(names(answers), ["a", "b"], "{at}");
     }
     // A worker without an endpoint does not answer from outside, but pods and the worker itself are served.
@@ -42,7 +44,11 @@ fn external_traffic_policy_local_keeps_the_client_and_the_worker() {
 
     lab.endpoints("web", &[]);
     lab.w2.wait_for_listing("default/web -> ", false);
-    assert_eq!(tcp(&lab.outside, &format!("{W2}:30080")), Err(ErrorKind::ConnectionRefused), "nobody anywhere");
+    assert_eq!(
+        tcp(&lab.outside, &format!("{W2}:30080")),
+        Err(ErrorKind::ConnectionRefused),
+        "nobody anywhere"
+    );
 }
 
 #[test]
@@ -168,10 +174,16 @@ fn endpoints_that_end_serve_while_there_are_no_others_and_near_ones_are_preferre
         endpoint["conditions"] = json!({"ready": ready, "serving": serving, "terminating": terminating});
         endpoint
     };
-    lab.slice("web", vec![with(&a, true, true, false), with(&b, false, true, true), with(&c, false, false, false)]);
+    lab.slice(
+        "web",
+        vec![with(&a, true, true, false), with(&b, false, true, true), with(&c, false, false, false)],
+    );
     lab.w1.wait_for_listing("default/web -> default/a/", true);
     assert_eq!(names(tcp_many(&lab.outside, WEB, 20)), ["a"]);
-    lab.slice("web", vec![with(&a, false, false, true), with(&b, false, true, true), with(&c, false, false, false)]);
+    lab.slice(
+        "web",
+        vec![with(&a, false, false, true), with(&b, false, true, true), with(&c, false, false, false)],
+    );
     lab.w1.wait_for_listing("default/web -> default/b/", true);
     assert_eq!(names(tcp_many(&lab.outside, WEB, 20)), ["b"]);
     lab.slice("web", vec![with(&a, false, false, true), with(&b, false, false, true)]);

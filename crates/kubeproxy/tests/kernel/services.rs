@@ -160,7 +160,8 @@ fn the_rules_are_shown_in_words_with_what_they_counted() {
         "apiVersion": "knetsim.dev/v1", "kind": "VirtualIP", "metadata": {"name": "100.64.10.1"},
         "spec": {"address": "100.64.10.1", "addresses": ["11.10.0.2"]},
     }));
-    for text in ["sticky -> default/c/", "default/empty", "default/web:http -> default/c/", "100.64.10.1 -> "] {
+    for text in ["sticky -> default/c/", "default/empty", "default/web:http -> default/c/", "100.64.10.1 -> "]
+    {
         lab.w1.wait_for_listing(text, true);
     }
     tcp_many(&lab.outside, &format!("{W1}:30080"), 3);
@@ -171,14 +172,22 @@ fn the_rules_are_shown_in_words_with_what_they_counted() {
     assert!(ask(&udp(&a.ns, "100.64.3.77:53")).is_err());
     tcp_many(&a.ns, "100.64.10.1:8080", 4);
     let show = |service| {
-        lab.w1.ns.run(|| Ok::<_, net::Error>(kubeproxy::show(nft::ruleset::Family::Ip, service).unwrap())).unwrap()
+        lab.w1
+            .ns
+            .run(|| Ok::<_, net::Error>(kubeproxy::show(nft::ruleset::Family::Ip, service).unwrap()))
+            .unwrap()
     };
     let all = show(None);
-    insta::assert_snapshot!(format!("{all}{}\n{}", all.counts, serde_json::to_string_pretty(&show(Some("sticky"))).unwrap()));
+    insta::assert_snapshot!(format!(
+        "{all}{}\n{}",
+        all.counts,
+        serde_json::to_string_pretty(&show(Some("sticky"))).unwrap()
+    ));
     for name in ["web", "default/web", "default/web:http", "web:http"] {
         assert_eq!(show(Some(name)).services.keys().collect::<Vec<_>>(), ["default/web:http"], "{name}");
     }
     assert!(show(Some("we")).services.is_empty());
-    let nothing = lab.outside.run(|| Ok::<_, net::Error>(kubeproxy::show(nft::ruleset::Family::Ip, None).unwrap()));
+    let nothing =
+        lab.outside.run(|| Ok::<_, net::Error>(kubeproxy::show(nft::ruleset::Family::Ip, None).unwrap()));
     assert_eq!(nothing.unwrap(), kubeproxy::show::Shown::default());
 }

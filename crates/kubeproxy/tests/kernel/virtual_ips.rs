@@ -31,7 +31,11 @@ fn a_virtual_ip_answers_everything_in_turn_whoever_is_there() {
     let (c1, c2, c3) = (lab.pod(1, "c1"), lab.pod(1, "c2"), lab.pod(2, "c3"));
     lab.apply(vip(&["c2", "c3"]));
     lab.w1.wait_for_listing("default/100.64.10.1", true);
-    assert_eq!(tcp(&c1.ns, "100.64.10.1:8080"), Err(ErrorKind::ConnectionRefused), "no pod has an address yet");
+    assert_eq!(
+        tcp(&c1.ns, "100.64.10.1:8080"),
+        Err(ErrorKind::ConnectionRefused),
+        "no pod has an address yet"
+    );
     for one in [&c2, &c3] {
         lab.apply(pod(one));
     }
@@ -54,7 +58,9 @@ fn a_virtual_ip_answers_everything_in_turn_whoever_is_there() {
     lab.delete("po", "c3");
     output(&c3.ns, "ip", &["link", "set", "eth0", "down"]);
     let found: Vec<_> = (0..6).map(|_| tcp(&c1.ns, "100.64.10.1:8080").is_ok()).collect();
-    assert!(found == [true, false, true, false, true, false] || found == [false, true, false, true, false, true]);
+    assert!(
+        found == [true, false, true, false, true, false] || found == [false, true, false, true, false, true]
+    );
     assert!(lab.w1.listing().contains("default/c3/11.10.16.2"));
     // Also by one who comes later, and has only the table to know it from.
     lab.w1.stop_proxy();
