@@ -1,6 +1,7 @@
 //! What planning and rendering cost, without the kernel: `cargo bench -p kubeproxy --bench plan`.
 #![allow(missing_docs, clippy::unwrap_used, dead_code)]
 
+#[path = "services/objects.rs"]
 mod objects;
 
 use std::hint::black_box;

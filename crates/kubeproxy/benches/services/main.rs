@@ -6,15 +6,17 @@
 
 mod etcd;
 mod load;
-#[path = "../objects.rs"]
 mod objects;
 mod traffic;
 mod upstream;
 
 use std::time::Duration;
 
+/// Measures and prints; shortly, if only that it runs is wanted.
+type Part = fn(bool);
+
 /// Parts by name, in their order.
-const PARTS: &[(&str, fn(bool))] = &[
+const PARTS: &[(&str, Part)] = &[
     ("load", load::full),
     ("update", load::update),
     ("packets", traffic::first_packet),

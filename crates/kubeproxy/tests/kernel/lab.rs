@@ -285,7 +285,7 @@ pub(crate) fn endpoint(pod: &Pod) -> Value {
 }
 
 fn write(ns: &NetNs, path: &str, text: &str) {
-    ns.run(|| Ok::<_, Error>(std::fs::write(format!("/proc/sys/{path}"), text).unwrap())).unwrap();
+    ns.run(|| std::fs::write(format!("/proc/sys/{path}"), text).map_err(|e| Error::sys(path, e))).unwrap();
 }
 
 fn route(ns: &NetNs, to: Ipv4Network, via: Ipv4Addr) {
