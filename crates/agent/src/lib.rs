@@ -2,24 +2,64 @@
 //!
 //! A component is announced on the [`Health`] board, then started as a task of its own; it writes on the
 //! board, and this module sends every change on. The agent is ready when all of its components are.
+//!
+//! - kubelet: the node's objects, its pods;
+//! - kube-proxy: services, in the kernel's nftables;
+//! - flannel: the daemon, the real one as a child (`flanneld`) or ours as a task (`network` decides);
+//! - flannel's CNI plugin, and the configuration through which a runtime finds it (`plugins`).
 
+mod choice;
+mod flanneld;
+mod network;
+mod plugins;
+mod pods;
+
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
+use ipnetwork::Ipv4Network;
 use kubelet::{MachineInfo, NodeInfo};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use runtime::{ComponentKind, Health, Notifier};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use topology::Choice;
+
+use crate::network::Daemon;
+pub use crate::plugins::CniFiles;
+use crate::plugins::Plugin;
 
 /// What an agent is told when it is started.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The cluster, as `C0`.
+    pub cluster: String,
     /// The worker, as `C0w1`.
     pub node: String,
     /// Its underlay address.
     pub address: Ipv4Addr,
     /// Where the cluster's etcd listens, as `http://10.1.0.1:2379`.
     pub etcd: Vec<String>,
+    /// The worker's own folder; it outlives the agent.
+    pub folder: PathBuf,
+    /// flannel's network configuration, JSON, as the topology file has it. The daemon goes by what etcd has.
+    pub network: String,
+    /// Where the services' addresses come from.
+    pub service_network: Ipv4Network,
+    /// Who is flannel's daemon.
+    pub flannel: Choice,
+    /// Who is flannel's CNI plugin.
+    pub flannel_plugin: Choice,
+    /// A table of images beside the one that is built in.
+    pub images: PathBuf,
+    /// Whether the cluster has a DNS service.
+    pub dns: bool,
+    /// Where the logs of the cluster's pods go.
+    pub logs: PathBuf,
 }
 
 /// What can keep an agent from running.
@@ -28,6 +68,20 @@ pub enum Error {
     /// The cluster's store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The pod network's configuration is wrong.
+    #[error("the pod network's configuration")]
+    Network(#[from] serde_json::Error),
+    /// The table of images is wrong.
+    #[error(transparent)]
+    Images(#[from] images::TableError),
+    /// There is one already.
+    #[error("another agent runs for {node} (its lock is {})", lock.display())]
+    Second {
+        /// The node.
+        node: String,
+        /// The lock that the other holds.
+        lock: PathBuf,
+    },
     /// The system refused something that every process needs.
     #[error("{what}")]
     System {
@@ -39,7 +93,21 @@ pub enum Error {
     },
 }
 
-/// Runs a worker's components until the process is told to end.
+/// Takes the worker's lock: two agents of one node would make every pod twice. The kernel drops it with its
+/// holder, so that a killed agent's successor need not wait.
+fn alone(options: &Options) -> Result<Flock<File>, Error> {
+    let lock = options.folder.join("agent.lock");
+    let system = |source| Error::System { what: "lock the worker's folder", source };
+    std::fs::create_dir_all(&options.folder).map_err(system)?;
+    let file = File::create(&lock).map_err(system)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => Error::Second { node: options.node.clone(), lock },
+        other => system(other.into()),
+    })
+}
+
+/// Runs a worker's components until the process is told to end. To be called on the process's first
+/// thread: children end with the thread that started them.
 ///
 /// # Errors
 /// When it cannot begin. Later trouble is told on the board, not here: etcd away is no reason to end.
@@ -47,18 +115,37 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let system = |what| move |source| Error::System { what, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for signals"))?;
     let notifier = Notifier::from_env().map_err(system("open the notification socket"))?;
+    let _alone = alone(&options)?;
     let health = Health::default();
     let store = Store::etcd(&options.etcd).await?;
     let info = NodeInfo {
-        name: options.node,
+        name: options.node.clone(),
         address: options.address,
         version: env!("CARGO_PKG_VERSION").into(),
         machine: MachineInfo::read(),
     };
     health.announce(kubelet::COMPONENT, ComponentKind::Builtin, &info.version);
+    health.announce(kubeproxy::COMPONENT, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
+    let daemon = Daemon::announce(&options, &health);
+    let files = CniFiles::of(&options.folder, |name| std::env::var_os(name));
+    let plugin = Plugin::announce(&options, &files, &health);
+    let (lease, pod_cidr) = watch::channel(None);
+
     let mut tasks = JoinSet::new();
-    tasks.spawn(kubelet::run(store, info, health.clone()));
-    tasks.spawn(tell(health, notifier));
+    tasks.spawn(plugin.run(health.clone()));
+    tasks.spawn(daemon.run(health.clone(), lease));
+    tasks.spawn(network::tell_pod_cidr(pod_cidr.clone(), health.clone()));
+    tasks.spawn(kubelet::register::run(store.clone(), info, health.clone(), pod_cidr.clone()));
+    let pods = pods::options(&options, files, pod_cidr)?;
+    tasks.spawn(kubelet::pods::run(store.clone(), pods, health.clone()));
+    let proxy = kubeproxy::Options::new(
+        &options.node,
+        options.address.into(),
+        network::of_pods(&options.network)?.into(),
+        options.service_network.into(),
+    );
+    tasks.spawn(kubeproxy::run(proxy, store, health.clone()));
+    tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),
         // A component ends only by a defect; the supervisor starts the agent anew.
@@ -66,23 +153,5 @@ pub async fn run(options: Options) -> Result<(), Error> {
             what: "a component has ended",
             source: std::io::ErrorKind::Other.into(),
         }),
-    }
-}
-
-/// Passes every change of the board on to the supervisor.
-async fn tell(health: Health, notifier: Option<Notifier>) {
-    let mut board = health.watch();
-    loop {
-        let report = board.borrow_and_update().clone();
-        let ready = report.ready();
-        tracing::info!(ready, ?report, "status");
-        if let Some(notifier) = &notifier
-            && let Err(error) = notifier.report(&report)
-        {
-            tracing::warn!(%error, "the supervisor did not take a report");
-        }
-        if board.changed().await.is_err() {
-            return;
-        }
     }
 }

@@ -101,7 +101,13 @@ async fn change(links: &Links, op: &Op) -> Result<()> {
 }
 
 async fn add_device(links: &Links, device: &Vxlan) -> Result<()> {
-    links.add_vxlan(device).await?;
+    links.add_vxlan(device).await.map_err(|source| match source.errno() {
+        // No such kind of device, or not in this user namespace.
+        Some(libc::EOPNOTSUPP | libc::EPERM | libc::EACCES) => {
+            Error::NoVxlan { device: device.name.clone(), source }
+        }
+        _ => source.into(),
+    })?;
     // As the real one does, and like there, no matter if there is no IPv6.
     let accept_ra = Path::new("/proc/sys/net/ipv6/conf").join(&device.name).join("accept_ra");
     if let Err(error) = std::fs::write(&accept_ra, "0") {

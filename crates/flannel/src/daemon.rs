@@ -174,6 +174,7 @@ impl<R: Registry, K: Kernel> Daemon<R, K> {
 
     /// Writes on the board how it went, and in the log when that is news.
     fn tell(&mut self, outcome: Result<Option<Summary>>) {
+        let mut hint = None;
         let (ready, quiet, message) = match outcome {
             Ok(Some(Summary { message, trouble, remarks })) => {
                 let (ready, quiet) = (trouble.is_empty(), remarks.is_empty());
@@ -184,7 +185,11 @@ impl<R: Registry, K: Kernel> Daemon<R, K> {
                 let trouble = self.follower.mirror.borrow().trouble.clone();
                 (false, true, trouble.unwrap_or_else(|| "waiting for etcd".into()))
             }
-            Err(error) => (false, false, chain(&error)),
+            Err(error) => {
+                hint = error.hint();
+                // That the configuration is about to come is no trouble.
+                (false, matches!(error, Error::NoConfig { .. }), chain(&error))
+            }
         };
         if self.told == message {
             return;
@@ -194,7 +199,10 @@ impl<R: Registry, K: Kernel> Daemon<R, K> {
         } else {
             tracing::warn!(node = self.options.node, "{message}");
         }
-        self.health.set(COMPONENT, ready, &message);
+        match hint {
+            Some(hint) => self.health.stuck(COMPONENT, &message, hint),
+            None => self.health.set(COMPONENT, ready, &message),
+        }
         self.told = message;
     }
 

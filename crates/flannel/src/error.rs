@@ -51,6 +51,15 @@ pub enum Error {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] net::Error),
+    /// The kernel makes no VXLAN device, here or for us.
+    #[error("make the vxlan device {device}")]
+    NoVxlan {
+        /// As `flannel.100`.
+        device: String,
+        /// What it said.
+        #[source]
+        source: net::Error,
+    },
     /// The kernel refused the rules that masquerade.
     #[error("masquerade the pod network")]
     Masquerade(#[source] nft::Error),
@@ -72,3 +81,31 @@ pub enum Error {
 
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What somebody has to do, where waiting is of no use.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoVxlan { .. } => Some(
+                "load the kernel's module (modprobe vxlan), or do without: \"Backend\": {\"Type\": \"host-gw\"} \
+                 in the pod network's configuration",
+            ),
+            Self::Masquerade(_) => {
+                Some("the kernel needs nftables with NAT (modprobe nft_masq nft_chain_nat)")
+            }
+            Self::Config(_) => Some("correct the configuration, in etcd or in the topology file"),
+            Self::Exhausted(_) => {
+                Some("give it a wider range: SubnetMin and SubnetMax, or a greater SubnetLen")
+            }
+            Self::NoConfig { .. }
+            | Self::Race { .. }
+            | Self::NoInterface(_)
+            | Self::Etcd { .. }
+            | Self::Away { .. }
+            | Self::Kernel(_)
+            | Self::File { .. }
+            | Self::Random(_) => None,
+        }
+    }
+}

@@ -9,7 +9,7 @@ use net::vxlan::VxlanInfo;
 use tokio::sync::Notify;
 
 use crate::apply::{Kernel, Refusal};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::masquerade::Masquerade;
 use crate::plan::{Device, External, Observed, Op};
 
@@ -28,6 +28,8 @@ struct Inner {
     log: Vec<String>,
     observed: usize,
     masquerade: Vec<Option<Masquerade>>,
+    /// Why there are no VXLAN devices, if so.
+    no_vxlan: Option<i32>,
 }
 
 impl FakeKernel {
@@ -40,8 +42,14 @@ impl FakeKernel {
             networks: vec!["10.0.0.3/24".parse().unwrap()],
         };
         let state = Observed { external: Some(external), ..Observed::default() };
-        let inner = Inner { state, next: 3, log: Vec::new(), observed: 0, masquerade: Vec::new() };
+        let inner =
+            Inner { state, next: 3, log: Vec::new(), observed: 0, masquerade: Vec::new(), no_vxlan: None };
         Self { inner: Arc::new(Mutex::new(inner)), changed: Arc::default() }
+    }
+
+    /// Refuses VXLAN devices with an error number, or no longer.
+    pub(crate) fn refuse_vxlan(&self, errno: Option<i32>) {
+        self.lock().no_vxlan = errno;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -193,6 +201,11 @@ impl Kernel for FakeKernel {
                         refusals.push(Refusal { op: op.clone(), source: io::Error::from_raw_os_error(errno) })
                     }
                 },
+                Op::AddDevice(device) if inner.no_vxlan.is_some() => {
+                    let source = io::Error::from_raw_os_error(inner.no_vxlan.unwrap_or_default());
+                    let source = net::Error::sys(format!("add vxlan device {}", device.name), source);
+                    return Err(Error::NoVxlan { device: device.name.clone(), source });
+                }
                 link => {
                     inner.link(link);
                     inner.log.push(command);

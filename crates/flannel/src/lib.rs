@@ -12,6 +12,7 @@
 //!   only wakes it, be it of etcd, of a link or of the clock; what there is decides.
 //! - [`subnet_env`] is the file through which the CNI plugin learns of it.
 //! - [`plugin`] is the CNI plugin, to be run under the name `flannel`.
+//! - [`publish()`] puts the configuration there.
 //! - [`real`] finds the real daemon and plugin, for those who prefer them.
 //!
 //! IPv4 only, backends `vxlan` (with `DirectRouting`) and `host-gw`.
@@ -30,9 +31,11 @@ pub mod lease;
 mod masquerade;
 mod plan;
 pub mod plugin;
+mod publish;
 pub mod real;
 mod store;
 pub mod subnet_env;
 
 pub use daemon::{COMPONENT, Options, PREFIX, run};
 pub use error::{Error, Result};
+pub use publish::{CONFIG_COMPONENT, PublishOptions, publish, wait_for_config};

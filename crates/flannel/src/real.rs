@@ -66,9 +66,10 @@ impl Flanneld {
         ]
     }
 
-    /// What it needs here and does not find, each with a word on how to get it; empty when it can run.
+    /// What it needs here to run with a network's configuration (JSON) and does not find, each with a word on
+    /// how to get it; empty when it can run.
     #[must_use]
-    pub fn missing() -> Vec<String> {
+    pub fn missing(config: &str) -> Vec<String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let programs = ["iptables", "ip6tables"].into_iter().filter(|name| in_path(name, &path).is_none());
         let mut missing: Vec<String> = programs
@@ -76,7 +77,9 @@ impl Flanneld {
                 format!("{name}, which flanneld runs even if it masquerades nothing (apt install iptables)")
             })
             .collect();
-        if !Path::new(BR_NETFILTER).exists() {
+        let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
+        let nftables = config["EnableNFTables"].as_bool().unwrap_or(false);
+        if !nftables && !Path::new(BR_NETFILTER).exists() {
             missing.push(format!(
                 "{BR_NETFILTER} (modprobe br_netfilter, or \"EnableNFTables\": true in the network config)"
             ));

@@ -11,6 +11,8 @@ use api::types::api::core::v1::{Node, NodeAddress, NodeCondition, NodeSpec, Node
 use api::types::apimachinery::pkg::api::resource::Quantity;
 use api::types::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 
+use ipnetwork::Ipv4Network;
+
 use crate::machine::MachineInfo;
 
 /// Where the nodes' leases are.
@@ -19,6 +21,11 @@ pub const LEASE_NAMESPACE: &str = "kube-node-lease";
 pub const LEASE_SECONDS: i32 = 40;
 /// As kubelet's `--max-pods`.
 const MAX_PODS: u32 = 110;
+
+/// (kubernetes `pkg/kubelet/nodestatus/setters.go`, containerd's words)
+const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false \
+                          reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not \
+                          initialized";
 
 /// What a worker knows of itself.
 #[derive(Debug, Clone)]
@@ -33,10 +40,11 @@ pub struct NodeInfo {
     pub machine: MachineInfo,
 }
 
-/// The Node object as it should be. What others write into one that exists (`observed`), as labels,
+/// The Node object as it should be; `subnet` is its share of the pod network, without which it is not
+/// ready. What others write into one that exists (`observed`), as labels,
 /// taints and the pod CIDR, stays.
 #[must_use]
-pub fn node(info: &NodeInfo, observed: Option<&Node>, now: &Time) -> Node {
+pub fn node(info: &NodeInfo, subnet: Option<Ipv4Network>, observed: Option<&Node>, now: &Time) -> Node {
     let mut node = observed.cloned().unwrap_or_else(|| Node {
         metadata: ObjectMeta {
             name: Some(info.name.clone()),
@@ -47,13 +55,18 @@ pub fn node(info: &NodeInfo, observed: Option<&Node>, now: &Time) -> Node {
         status: None,
     });
     node.metadata.labels.get_or_insert_default().extend(labels(info));
+    if let Some(subnet) = subnet {
+        let spec = node.spec.get_or_insert_default();
+        spec.pod_cidr = Some(subnet.to_string());
+        spec.pod_cidrs = Some(vec![subnet.to_string()]);
+    }
     let before = node.status.take().unwrap_or_default();
     let resources = resources(&info.machine);
     node.status = Some(NodeStatus {
         addresses: Some(addresses(info)),
         capacity: Some(resources.clone()),
         allocatable: Some(resources),
-        conditions: Some(conditions(before.conditions.as_deref().unwrap_or_default(), now)),
+        conditions: Some(conditions(subnet.is_some(), before.conditions.as_deref().unwrap_or_default(), now)),
         node_info: Some(system(info)),
         ..before
     });
@@ -114,12 +127,17 @@ fn resources(machine: &MachineInfo) -> BTreeMap<String, Quantity> {
     .into()
 }
 
-fn conditions(before: &[NodeCondition], now: &Time) -> Vec<NodeCondition> {
+fn conditions(network: bool, before: &[NodeCondition], now: &Time) -> Vec<NodeCondition> {
+    let ready = if network {
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+    } else {
+        ("Ready", "False", "KubeletNotReady", NO_NETWORK)
+    };
     let wanted = [
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        ready,
     ];
     wanted
         .into_iter()
@@ -176,6 +194,9 @@ pub(crate) mod tests {
     use super::*;
     use api::types::jiff::Timestamp;
 
+    pub(crate) const SUBNET: Option<Ipv4Network> =
+        Some(Ipv4Network::new_checked(Ipv4Addr::new(11, 10, 0, 0), 20).unwrap());
+
     pub(crate) fn info() -> NodeInfo {
         NodeInfo {
             name: "C0w1".into(),
@@ -198,7 +219,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_objects_are_as_a_kubelet_writes_them() {
-        let node = node(&info(), None, &at(1_700_000_000));
+        let node = node(&info(), SUBNET, None, &at(1_700_000_000));
         insta::assert_snapshot!(serde_json::to_string_pretty(&node).unwrap());
         let now = MicroTime(Timestamp::from_microsecond(1_700_000_000_123_456).unwrap());
         insta::assert_snapshot!(serde_json::to_string_pretty(&lease(&node, None, &now)).unwrap());
@@ -206,24 +227,23 @@ pub(crate) mod tests {
 
     #[test]
     fn what_others_wrote_stays_and_a_heartbeat_is_no_difference() {
-        let mut observed = node(&info(), None, &at(1));
+        let mut observed = node(&info(), SUBNET, None, &at(1));
         observed.metadata.labels.as_mut().unwrap().insert("disk".into(), "ssd".into());
-        observed.spec.as_mut().unwrap().pod_cidr = Some("11.10.0.0/20".into());
-        let later = node(&info(), Some(&observed), &at(100));
+        let later = node(&info(), SUBNET, Some(&observed), &at(100));
         assert!(!differs(&later, &observed));
         assert_eq!(later.metadata.creation_timestamp, Some(at(1)));
         assert_eq!(later.spec.as_ref().unwrap().pod_cidr.as_deref(), Some("11.10.0.0/20"));
 
         let moved = NodeInfo { address: Ipv4Addr::new(10, 0, 0, 9), ..info() };
-        assert!(differs(&node(&moved, Some(&observed), &at(100)), &observed));
+        assert!(differs(&node(&moved, SUBNET, Some(&observed), &at(100)), &observed));
     }
 
     #[test]
     fn a_condition_that_turns_has_a_new_transition_time() {
-        let mut observed = node(&info(), None, &at(1));
+        let mut observed = node(&info(), SUBNET, None, &at(1));
         let conditions = observed.status.as_mut().unwrap().conditions.as_mut().unwrap();
         conditions.iter_mut().find(|c| c.type_ == "Ready").unwrap().status = "Unknown".into();
-        let later = node(&info(), Some(&observed), &at(100));
+        let later = node(&info(), SUBNET, Some(&observed), &at(100));
         let conditions = later.status.unwrap().conditions.unwrap();
         let transition =
             |kind: &str| conditions.iter().find(|c| c.type_ == kind).unwrap().last_transition_time.clone();

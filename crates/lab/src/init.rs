@@ -1,8 +1,6 @@
 //! pid 1 of a lab.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -20,16 +18,16 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use runtime::chain;
 use tokio::signal::unix::{SignalKind, signal};
-use topology::{Cluster, EtcdMember, Topology, Worker};
+use topology::Topology;
 
 use crate::error::{Error, Result};
 use crate::protocol::Event;
 use crate::state::{LabName, StateDir};
 use crate::status::LabStatus;
-use crate::supervisor::{Process, Spec, Supervisor};
+use crate::supervisor::{Process, Spec, State, Supervisor};
 use crate::underlay::{self, Machine};
 use crate::wires::Wires;
-use crate::{programs, server, world};
+use crate::{server, specs, world};
 
 /// The descriptor of the lock file.
 pub(crate) const LOCK: i32 = 3;
@@ -172,7 +170,7 @@ async fn come_up(
 ) -> Result<()> {
     let socket = Path::new(world::LAB).join("notify");
     let notify = UnixDatagram::bind(&socket).map_err(|e| Error::file("make socket", &socket, e))?;
-    let supervisor = Supervisor::new(environment(&options.name, &socket), state.logs());
+    let supervisor = Supervisor::new(specs::environment(&options.name, &socket), state.logs());
     tokio::spawn(supervisor.clone().reap());
     tokio::spawn(supervisor.clone().listen(notify));
     let lab = Arc::new(Lab {
@@ -185,7 +183,7 @@ async fn come_up(
         started_in: Mutex::default(),
     });
     server::open(&lab, &state.socket())?;
-    let launcher = Launcher { lab: lab.clone(), keep: options.keep.clone() };
+    let launcher = Launcher { lab: lab.clone(), state: state.clone(), keep: options.keep.clone() };
     let processes = launcher.build(reporter).await?;
     match tokio::time::timeout(options.timeout, lab.wires.apply_file(&lab)).await {
         Ok(done) => done?,
@@ -206,6 +204,7 @@ async fn come_up(
 /// Starts what belongs on each node as soon as the node is there.
 struct Launcher {
     lab: Arc<Lab>,
+    state: StateDir,
     keep: Option<PathBuf>,
 }
 
@@ -216,104 +215,30 @@ impl Launcher {
         let builders = tokio::task::spawn_blocking(move || underlay::build(&topology, &sender));
         let of = self.lab.topology.nodes().count();
         let mut processes = Vec::with_capacity(of);
-        let mut early: Vec<Machine> = Vec::new();
-        while let Some(machine) = machines.recv().await {
+        let mut early: Vec<Spec> = Vec::new();
+        for done in 1..=of {
+            let Some(machine) = machines.recv().await else { break };
             let machine: Machine = machine?;
             lock(&self.lab.machines).insert(machine.name.clone(), machine.clone());
-            early.push(machine);
+            early.extend(specs::specs(&self.lab.topology, &self.state, self.keep.as_deref(), &machine)?);
             // Whoever asks for an address that is not there yet asks again a second later.
-            let (now, later): (Vec<_>, _) = early.into_iter().partition(|m| self.has_its_store(&m.name));
+            let (now, later): (Vec<_>, _) = early.into_iter().partition(|spec| self.has_its_store(spec));
             early = later;
-            for machine in now {
-                processes.push(self.lab.supervisor.start(self.spec(&machine)?));
-            }
-            reporter.tell(&Event::Progress { what: "nodes".into(), done: processes.len(), of });
+            processes.extend(now.into_iter().map(|spec| self.lab.supervisor.start(spec)));
+            reporter.tell(&Event::Progress { what: "nodes".into(), done, of });
         }
         builders.await.map_err(|e| Error::Refused(format!("build the underlay: {e}")))??;
         Ok(processes)
     }
 
-    /// Whether the nodes of etcd that this one will talk to can be reached; those of etcd wait for nobody.
-    fn has_its_store(&self, name: &str) -> bool {
+    /// Whether the nodes of etcd that a process will talk to can be reached; etcd itself waits for nobody.
+    fn has_its_store(&self, spec: &Spec) -> bool {
         let machines = lock(&self.lab.machines);
-        let cluster = self.lab.topology.clusters.iter().find(|c| c.workers.iter().any(|w| w.name == name));
-        cluster.is_none_or(|cluster| cluster.etcd.iter().all(|member| machines.contains_key(&member.name)))
+        let cluster =
+            self.lab.topology.clusters.iter().find(|c| c.nodes().any(|(name, _)| name == spec.node));
+        spec.component == specs::ETCD
+            || cluster.is_none_or(|c| c.etcd.iter().all(|member| machines.contains_key(&member.name)))
     }
-
-    fn spec(&self, machine: &Machine) -> Result<Spec> {
-        for cluster in &self.lab.topology.clusters {
-            if let Some(member) = cluster.etcd.iter().find(|m| m.name == machine.name) {
-                return self.etcd(cluster, member, machine);
-            }
-            if let Some(worker) = cluster.workers.iter().find(|w| w.name == machine.name) {
-                return agent(cluster, worker, machine);
-            }
-        }
-        Err(Error::Refused(format!("nothing is to run on {}", machine.name)))
-    }
-
-    fn etcd(&self, cluster: &Cluster, member: &EtcdMember, machine: &Machine) -> Result<Spec> {
-        let data = self.keep.clone().unwrap_or_else(|| Path::new(world::LAB).join("etcd")).join(&member.name);
-        let program =
-            programs::find("etcd").ok_or(Error::NoProgram { program: "etcd", package: "etcd-server" })?;
-        Ok(Spec {
-            node: member.name.clone(),
-            component: "etcd".into(),
-            program,
-            arg0: "etcd".into(),
-            args: etcd_arguments(cluster, member, &data),
-            namespaces: machine.namespaces()?,
-        })
-    }
-}
-
-/// etcd's own flags (etcd `etcdmain/help.go`, 3.4).
-fn etcd_arguments(cluster: &Cluster, member: &EtcdMember, data: &Path) -> Vec<OsString> {
-    let address = member.address;
-    let peers: Vec<String> =
-        cluster.etcd.iter().map(|m| format!("{}=http://{}:2380", m.name, m.address)).collect();
-    // The members are microseconds apart, and a lab should not wait a second for its first leader. Three
-    // of them take turns on few cores: theirs is the slower beat.
-    let (beat, election) = if cluster.etcd.len() == 1 { ("10", "50") } else { ("50", "500") };
-    let pairs = [
-        ("--name", member.name.clone()),
-        ("--listen-client-urls", format!("http://{address}:2379,http://127.0.0.1:2379")),
-        ("--advertise-client-urls", format!("http://{address}:2379")),
-        ("--listen-peer-urls", format!("http://{address}:2380")),
-        ("--initial-advertise-peer-urls", format!("http://{address}:2380")),
-        ("--initial-cluster", peers.join(",")),
-        ("--initial-cluster-token", format!("knetsim-{}", cluster.name)),
-        ("--heartbeat-interval", beat.into()),
-        ("--election-timeout", election.into()),
-        ("--auto-compaction-mode", "periodic".into()),
-        ("--auto-compaction-retention", "10m".into()),
-    ];
-    let mut args: Vec<OsString> =
-        pairs.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]).collect();
-    args.extend(["--data-dir".into(), data.into()]);
-    args
-}
-
-fn agent(cluster: &Cluster, worker: &Worker, machine: &Machine) -> Result<Spec> {
-    let args = [
-        "agent".into(),
-        "--cluster".into(),
-        cluster.name.clone(),
-        "--node".into(),
-        worker.name.clone(),
-        "--address".into(),
-        worker.address.to_string(),
-        "--etcd".into(),
-        cluster.etcd_endpoints().join(","),
-    ];
-    Ok(Spec {
-        node: worker.name.clone(),
-        component: "agent".into(),
-        program: "/proc/self/exe".into(),
-        arg0: "topo".into(),
-        args: args.into_iter().map(OsString::from).collect(),
-        namespaces: machine.namespaces()?,
-    })
 }
 
 /// Waits until everything is ready, or one process shows that it never will be.
@@ -326,6 +251,9 @@ async fn wait(lab: &Lab, processes: &[Arc<Process>], timeout: Duration, reporter
         let done = states.iter().filter(|(_, state)| state.ready).count();
         reporter.tell(&Event::Progress { what: "ready".into(), done, of: states.len() });
         if done == states.len() {
+            for text in lab.status().warnings() {
+                reporter.tell(&Event::Note { text });
+            }
             return Ok(());
         }
         if let Some((process, state)) = states.iter().find(|(_, state)| state.failures >= HOPELESS) {
@@ -333,40 +261,44 @@ async fn wait(lab: &Lab, processes: &[Arc<Process>], timeout: Duration, reporter
             let message = format!("{component} in {node} keeps ending: {}", state.message);
             return Err(Error::Failed { message, log: process.log.last() });
         }
+        if let Some(error) = states.iter().find_map(|(process, state)| stuck(process, state)) {
+            return Err(error);
+        }
         if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
             return Err(late(&states, timeout));
         }
     }
 }
 
-fn late(states: &[(&Arc<Process>, crate::supervisor::State)], timeout: Duration) -> Error {
+/// A component that waiting will not make ready.
+fn stuck(process: &Process, state: &State) -> Option<Error> {
+    let components = &state.report.as_ref()?.components;
+    let (name, status, hint) =
+        components.iter().find_map(|(name, status)| Some((name, status, status.hint.as_ref()?)))?;
+    let message = format!("{name} in {}: {}", process.spec.node, status.message);
+    Some(Error::Hinted { message, hint: hint.clone() })
+}
+
+fn late(states: &[(&Arc<Process>, State)], timeout: Duration) -> Error {
     let mut missing: Vec<_> = states.iter().filter(|(_, state)| !state.ready).collect();
     // The one that others wait for first.
     missing.sort_by_key(|(p, _)| (p.spec.component != "etcd", p.spec.node.clone()));
-    let names: Vec<_> =
-        missing.iter().take(5).map(|(p, _)| format!("{} in {}", p.spec.component, p.spec.node)).collect();
+    let names: Vec<_> = missing.iter().take(5).map(|(process, state)| waited_for(process, state)).collect();
     let more = if missing.len() > names.len() { ", …" } else { "" };
     let message = format!("not ready within {} s: {}{more}", timeout.as_secs(), names.join(", "));
     let log = missing.first().map(|(p, _)| p.log.last()).unwrap_or_default();
     Error::Failed { message, log }
 }
 
-/// What the lab's processes find in their environment.
-fn environment(name: &LabName, notify: &Path) -> Vec<(OsString, OsString)> {
-    let mut vars: Vec<(OsString, OsString)> = ["HOME", "LANG", "TZ", "RUST_LOG"]
-        .into_iter()
-        .filter_map(|name| Some((name.into(), env::var_os(name)?)))
-        .collect();
-    vars.push(("PATH".into(), programs::path()));
-    vars.push((crate::state::LAB_VARIABLE.into(), name.as_str().into()));
-    vars.push((runtime::notify::SOCKET.into(), notify.into()));
-    // etcd 3.4 refuses other processors unless told so (etcd `etcdmain/etcd.go`, checkSupportArch).
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { env::consts::ARCH };
-    vars.push(("ETCD_UNSUPPORTED_ARCH".into(), arch.into()));
-    // As variables, because etcd 3.3 ends at flags that it does not know.
-    vars.push(("ETCD_LOGGER".into(), "zap".into()));
-    vars.push(("ETCD_LOG_LEVEL".into(), "warn".into()));
-    vars
+/// A process, and which of its components keeps it.
+fn waited_for(process: &Process, state: &State) -> String {
+    let name = format!("{} in {}", process.spec.component, process.spec.node);
+    let components = state.report.iter().flat_map(|report| &report.components);
+    let failing = components.filter(|(_, status)| !status.ready && !status.message.is_empty());
+    match failing.map(|(name, status)| format!("{name}: {}", status.message)).next() {
+        Some(why) => format!("{name} ({why})"),
+        None => name,
+    }
 }
 
 /// The way to `topo up`.

@@ -4,7 +4,7 @@
 //! topo up ── state folder, lock ── Sandbox ──▶ pid 1 (`init`)
 //!    ◀────────── progress ─────────────────────┤ world: mounts, /etc/hosts
 //!                                              │ underlay: bridges, namespaces, veths
-//! topo … ── control socket ── server ──────────┤ supervisor: etcd, agents, delay lines
+//! topo … ── control socket ── server ──────────┤ supervisor: etcd, control planes, agents
 //!                                              └ wires: what `link set` changes
 //! ```
 //!
@@ -16,6 +16,7 @@ mod error;
 mod framing;
 mod logs;
 mod server;
+mod specs;
 mod supervisor;
 mod underlay;
 mod wires;
@@ -32,6 +33,6 @@ pub mod status;
 pub use client::Client;
 pub use error::{Error, Result};
 pub use protocol::{Event, Request};
-pub use start::{Start, Started};
+pub use start::{Manifest, Start, Started};
 pub use state::{LabName, StateDir};
-pub use status::LabStatus;
+pub use status::{LabStatus, PodSummary};

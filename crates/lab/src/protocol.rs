@@ -9,9 +9,9 @@ use topology::LinkProperties;
 pub enum Request {
     /// How everything is. Answer: [`crate::LabStatus`], then one message a pid.
     Status,
-    /// The namespaces of a node or a switch. Answer: [`Entry`] with descriptors.
+    /// The namespaces of a node, a switch or a pod. Answer: [`Entry`] with descriptors.
     Enter {
-        /// Its name; empty is the lab itself.
+        /// Its name, a pod's as `C0/c1` or `C0/kube-system/dns`; empty is the lab itself.
         node: String,
     },
     /// Every link. Answer: a list of [`LinkStatus`].
@@ -37,6 +37,9 @@ pub struct Entry {
     pub namespaces: Vec<String>,
     /// Whether only one user id exists there (see `net::ids`).
     pub single_id: bool,
+    /// In a pod: the environment of its first container.
+    #[serde(default)]
+    pub env: Option<Vec<(String, String)>>,
 }
 
 /// A link as it is.

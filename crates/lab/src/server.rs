@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use cri::sandbox::Listed;
 use net::passing;
 use runtime::{ComponentKind, ComponentStatus, chain};
 use tokio::runtime::Handle;
@@ -19,9 +20,14 @@ use crate::error::{Error, Result};
 use crate::framing;
 use crate::init::Lab;
 use crate::protocol::{Entry, KINDS, Request};
-use crate::status::{ClusterStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
+use crate::status::{
+    ClusterStatus, ControlPlaneStatus, EtcdStatus, LabStatus, PodSummary, ProcessStatus, WorkerStatus,
+};
 use crate::supervisor::State;
-use crate::world;
+use crate::{specs, world};
+
+/// The folder of all pods' sandboxes, in the lab's own.
+const PODS: &str = "pods";
 
 /// A client that does not speak is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,6 +100,9 @@ fn status(lab: &Lab, stream: &UnixStream) -> std::io::Result<()> {
 }
 
 fn enter(lab: &Lab, stream: &UnixStream, node: &str) -> std::io::Result<()> {
+    if node.contains('/') {
+        return enter_pod(lab, stream, node);
+    }
     let machine = lab.machine(node);
     let inside_lab = node.is_empty() || lab.topology.switches().any(|switch| switch == node);
     if machine.is_none() && !inside_lab {
@@ -113,8 +122,63 @@ fn enter(lab: &Lab, stream: &UnixStream, node: &str) -> std::io::Result<()> {
     let (kinds, fds): (Vec<&str>, Vec<BorrowedFd<'_>>) =
         KINDS.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
     let namespaces = kinds.into_iter().map(str::to_owned).collect();
-    answer(stream, Ok(Entry { namespaces, single_id: world::single_id() }))?;
+    answer(stream, Ok(Entry { namespaces, single_id: world::single_id(), env: None }))?;
     passing::send_fds(stream, &fds)
+}
+
+/// The namespaces of a pod, which its shim gives, in the lab's user namespace.
+fn enter_pod(lab: &Lab, stream: &UnixStream, name: &str) -> std::io::Result<()> {
+    let entry = pod_folder(lab, name).and_then(|folder| {
+        cri::sandbox::enter(&folder).map_err(|error| {
+            let hint = match name.split_once('/') {
+                Some((cluster, _)) => format!("`topo get pods -A --cluster {cluster}` tells which there are"),
+                None => String::new(),
+            };
+            let missing = !folder.exists();
+            let message = if missing { format!("there is no pod {name}") } else { chain(&error) };
+            Error::Hinted { message, hint }
+        })
+    });
+    let entry = match entry {
+        Ok(entry) => entry,
+        Err(error) => return answer::<Entry>(stream, Err(error)),
+    };
+    let mut fds: BTreeMap<&str, BorrowedFd<'_>> =
+        lab.own.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect();
+    for (kind, fd) in cri::protocol::NAMESPACES.iter().zip(&entry.namespaces) {
+        fds.insert(kind, fd.as_fd());
+    }
+    let (kinds, fds): (Vec<&str>, Vec<BorrowedFd<'_>>) =
+        KINDS.iter().filter_map(|kind| Some((*kind, *fds.get(kind)?))).unzip();
+    let namespaces = kinds.into_iter().map(str::to_owned).collect();
+    answer(stream, Ok(Entry { namespaces, single_id: world::single_id(), env: Some(entry.env) }))?;
+    passing::send_fds(stream, &fds)
+}
+
+/// The folder of a pod's sandbox; `name` is `C0/c1` or `C0/kube-system/dns`.
+fn pod_folder(lab: &Lab, name: &str) -> Result<PathBuf> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let (cluster, namespace, pod) = match parts.as_slice() {
+        [cluster, pod] => (*cluster, "default", *pod),
+        [cluster, namespace, pod] => (*cluster, *namespace, *pod),
+        _ => ("", "", ""),
+    };
+    if [cluster, namespace, pod].iter().any(|part| part.is_empty() || part.starts_with('.')) {
+        let message = format!("{name} is no name of a pod");
+        return Err(Error::Hinted {
+            message,
+            hint: "a pod is CLUSTER/POD or CLUSTER/NAMESPACE/POD, as C0/c1".into(),
+        });
+    }
+    let clusters = || lab.topology.clusters.iter().map(|cluster| cluster.name.as_str());
+    if !clusters().any(|name| name == cluster) {
+        let message = format!("there is no cluster {cluster}");
+        return Err(Error::Hinted {
+            message,
+            hint: format!("there are {}", clusters().collect::<Vec<_>>().join(", ")),
+        });
+    }
+    Ok(Path::new(world::LAB).join(PODS).join(cri::sandbox::name_of(cluster, namespace, pod)))
 }
 
 /// Puts together what the supervisor and the agents know.
@@ -124,13 +188,14 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
         states.insert((process.spec.node.clone(), process.spec.component.clone()), process.state());
     }
     let mut take = |node: &str, component: &str| states.remove(&(node.to_owned(), component.to_owned()));
+    let mut pods = pods();
     let mut clusters = Vec::new();
     for cluster in &lab.topology.clusters {
         let etcd: Vec<EtcdStatus> = cluster
             .etcd
             .iter()
             .map(|member| {
-                let state = take(&member.name, "etcd").unwrap_or_default();
+                let state = take(&member.name, specs::ETCD).unwrap_or_default();
                 EtcdStatus {
                     node: member.name.clone(),
                     address: member.address.to_string(),
@@ -145,12 +210,20 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
             .workers
             .iter()
             .map(|worker| {
-                let state = take(&worker.name, "agent").unwrap_or_default();
-                worker_status(&worker.name, worker.address.to_string(), state)
+                let state = take(&worker.name, specs::AGENT).unwrap_or_default();
+                let pods = pods.remove(&worker.name).unwrap_or_default();
+                WorkerStatus { pods, ..worker_status(&worker.name, worker.address.to_string(), state) }
             })
             .collect();
-        let ready = etcd.iter().all(|e| e.ready) && workers.iter().all(|w| w.ready);
-        clusters.push(ClusterStatus { name: cluster.name.clone(), ready, etcd, workers });
+        let control_plane = cluster.etcd.first().map_or_else(
+            || control_plane_status("", String::new(), State::default()),
+            |first| {
+                let state = take(&first.name, specs::CONTROL_PLANE).unwrap_or_default();
+                control_plane_status(&first.name, first.address.to_string(), state)
+            },
+        );
+        let ready = etcd.iter().all(|e| e.ready) && control_plane.ready && workers.iter().all(|w| w.ready);
+        clusters.push(ClusterStatus { name: cluster.name.clone(), ready, etcd, control_plane, workers });
     }
     let helpers = states
         .into_iter()
@@ -172,24 +245,56 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
     }
 }
 
+fn control_plane_status(node: &str, address: String, state: State) -> ControlPlaneStatus {
+    ControlPlaneStatus {
+        node: node.into(),
+        address,
+        pid: state.pid,
+        ready: state.ready,
+        restarts: state.restarts,
+        message: message(&state),
+        components: state.report.unwrap_or_default().components,
+    }
+}
+
+/// Why a process is not ready: what the supervisor says of it, or else its first component that is not.
+fn message(state: &State) -> String {
+    if !state.message.is_empty() {
+        return state.message.clone();
+    }
+    let components = state.report.iter().flat_map(|report| &report.components);
+    let failing = components.filter(|(_, status)| !status.ready);
+    failing.map(|(name, status)| format!("{name}: {}", status.message)).next().unwrap_or_default()
+}
+
+/// The pods that have a sandbox, by worker.
+fn pods() -> BTreeMap<String, Vec<PodSummary>> {
+    let mut pods: BTreeMap<String, Vec<PodSummary>> = BTreeMap::new();
+    for Listed { spec, addresses } in cri::sandbox::list(&Path::new(world::LAB).join(PODS)) {
+        let pod =
+            PodSummary { namespace: spec.namespace, name: spec.pod, pod_ip: addresses.into_iter().next() };
+        pods.entry(spec.node).or_default().push(pod);
+    }
+    pods
+}
+
 fn worker_status(name: &str, address: String, state: State) -> WorkerStatus {
+    let message = message(&state);
     let report = state.report.unwrap_or_default();
     let agent = ComponentStatus {
-        kind: ComponentKind::Builtin,
-        version: env!("CARGO_PKG_VERSION").into(),
         ready: state.pid.is_some(),
-        message: state.message.clone(),
+        message: state.message,
+        ..ComponentStatus::starting(ComponentKind::Builtin, env!("CARGO_PKG_VERSION"))
     };
     let mut components = report.components;
-    let failing = components.iter().find(|(_, c)| !c.ready).map(|(name, c)| format!("{name}: {}", c.message));
-    components.insert("agent".into(), agent);
+    components.insert(specs::AGENT.into(), agent);
     WorkerStatus {
         name: name.into(),
         pid: state.pid,
         addresses: vec![address],
         ready: state.ready,
         restarts: state.restarts,
-        message: if state.message.is_empty() { failing.unwrap_or_default() } else { state.message },
+        message,
         pod_cidr: report.pod_cidr,
         components,
         pods: Vec::new(),

@@ -33,6 +33,8 @@ pub struct ClusterStatus {
     pub ready: bool,
     /// The nodes that run etcd.
     pub etcd: Vec<EtcdStatus>,
+    /// What keeps its objects in order.
+    pub control_plane: ControlPlaneStatus,
     /// The nodes that run pods.
     pub workers: Vec<WorkerStatus>,
 }
@@ -53,6 +55,26 @@ pub struct EtcdStatus {
     pub restarts: u32,
     /// Why it is not ready; may be empty.
     pub message: String,
+}
+
+/// A cluster's control plane.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlaneStatus {
+    /// Where it runs, as `C0e1`.
+    pub node: String,
+    /// That node's underlay address.
+    pub address: String,
+    /// As the caller sees it; none while it does not run.
+    pub pid: Option<i32>,
+    /// Whether all of its components are.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Why it is not ready; may be empty.
+    pub message: String,
+    /// By name.
+    pub components: BTreeMap<String, ComponentStatus>,
 }
 
 /// A worker.
@@ -76,8 +98,21 @@ pub struct WorkerStatus {
     pub pod_cidr: Option<String>,
     /// By name.
     pub components: BTreeMap<String, ComponentStatus>,
-    /// The pods that run there, as their agent reports them.
-    pub pods: Vec<serde_json::Value>,
+    /// The pods that have a sandbox there.
+    pub pods: Vec<PodSummary>,
+}
+
+/// A pod of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSummary {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its address; none until its network stands.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
 }
 
 /// A process that belongs to no node's list of components.
@@ -97,11 +132,27 @@ pub struct ProcessStatus {
 }
 
 impl LabStatus {
+    /// What is wrong with components though they do their work, a line each, with cluster or worker.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |place: &str, components: &BTreeMap<String, ComponentStatus>| -> Vec<String> {
+            let warnings = components.values().flat_map(|status| &status.warnings);
+            warnings.map(|warning| format!("{place}: {warning}")).collect()
+        };
+        let mut all = Vec::new();
+        for cluster in &self.clusters {
+            all.extend(of(&cluster.name, &cluster.control_plane.components));
+            all.extend(cluster.workers.iter().flat_map(|worker| of(&worker.name, &worker.components)));
+        }
+        all
+    }
+
     /// Every pid in it, in a fixed order: pid 1 first.
     pub fn pids_mut(&mut self) -> impl Iterator<Item = &mut i32> {
         let clusters = self.clusters.iter_mut().flat_map(|cluster| {
             let etcd = cluster.etcd.iter_mut().filter_map(|e| e.pid.as_mut());
-            etcd.chain(cluster.workers.iter_mut().filter_map(|w| w.pid.as_mut()))
+            let workers = cluster.workers.iter_mut().filter_map(|w| w.pid.as_mut());
+            etcd.chain(cluster.control_plane.pid.as_mut()).chain(workers)
         });
         let helpers = self.helpers.iter_mut().filter_map(|h| h.pid.as_mut());
         std::iter::once(&mut self.pid).chain(clusters).chain(helpers)

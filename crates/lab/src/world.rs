@@ -2,6 +2,7 @@
 //!
 //! Everything stands in the lab's mount namespace; the machine's mounts and files stay as they are.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -19,6 +20,9 @@ use crate::state::StateDir;
 pub(crate) const LAB: &str = "/run/lab";
 /// Where network namespaces have names, as `ip-netns(8)` wants.
 pub(crate) const NETNS: &str = "/run/netns";
+
+/// What is run for images, beside the table that every lab has.
+pub(crate) const IMAGES: &str = "/run/lab/images.yaml";
 
 /// Makes the world; gives back what could not be had, a line each, none of it vital.
 pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>> {
@@ -39,6 +43,9 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     for name in [LAB, NETNS, "/run/lock"] {
         make_folder(Path::new(name), 0o755)?;
     }
+    // A mount of its own, so that a copy of the world can be had without the namespaces in it.
+    mount::fs("tmpfs", Path::new(NETNS), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755")?;
+    write_images(topology)?;
     if let Err(e) = cover_etc(&hosts) {
         notes.push(format!("names of nodes do not resolve: {}", runtime::chain(&e)));
     }
@@ -58,6 +65,13 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
         notes.push(format!("programs that change user fail here: {}", runtime::chain(&e)));
     }
     Ok(notes)
+}
+
+/// The topology's own images, for the agents.
+fn write_images(topology: &Topology) -> Result<()> {
+    let table = BTreeMap::from([("images", &topology.images)]);
+    let text = serde_yaml::to_string(&table).map_err(|e| Error::Refused(format!("write the images: {e}")))?;
+    write(Path::new(IMAGES), &text)
 }
 
 /// An overlay on `/etc`: names of nodes in `hosts`, `/etc/netns` to write to, and whatever a user

@@ -6,7 +6,7 @@
 //! - [`links`]: links, addresses and routes of one namespace, over rtnetlink;
 //! - [`events`]: word of links that come, change and go;
 //! - [`vxlan`], [`neighbours`], [`batch`]: the devices and entries that overlays are made of, many at once;
-//! - [`mac`]: Ethernet addresses;
+//! - [`mac`], [`loopback`]: Ethernet addresses; the link that every namespace has;
 //! - [`tc`]: links that are slow, late or lossy;
 //! - [`sandbox`]: a process in new user, mount, pid and network namespaces, its ids mapped;
 //! - [`process`]: children that join namespaces before their first instruction;
@@ -23,6 +23,7 @@ pub mod error;
 pub mod events;
 pub mod ids;
 pub mod links;
+pub mod loopback;
 pub mod mac;
 pub mod mount;
 pub mod neighbours;

@@ -107,7 +107,7 @@ impl From<OwnedFd> for NetNs {
 }
 
 /// Runs `f` on a new thread and waits for it; a panic of `f` goes on here.
-fn on_thread<T, E>(what: &str, f: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E>
+pub(crate) fn on_thread<T, E>(what: &str, f: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E>
 where
     T: Send,
     E: From<Error> + Send,

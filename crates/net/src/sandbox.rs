@@ -1,4 +1,4 @@
-//! A process in new user, mount, pid and network namespaces.
+//! A process in new user, mount, pid and network namespaces: a lab's first, or a pod's.
 // clone(2) without exec has no safe wrapper.
 #![allow(unsafe_code)]
 
@@ -22,6 +22,11 @@ pub struct Sandbox<'a> {
     pub env: Vec<OsString>,
     /// Whether to make a user namespace: needed without `CAP_SYS_ADMIN`.
     pub user: bool,
+    /// Whether to make a network namespace; without, it stays in the caller's.
+    pub net: bool,
+    /// The mount namespace that the new one is a copy of; the caller's if none is named. What a copy
+    /// costs, in time and kernel memory, grows with the number of mounts.
+    pub mounts: Option<BorrowedFd<'a>>,
     /// Standard input, output and error of the child.
     pub stdio: [BorrowedFd<'a>; 3],
     /// Descriptors that the child keeps, under the numbers 3, 4, …
@@ -45,8 +50,8 @@ pub enum IdMap {
 impl Sandbox<'_> {
     /// Starts it: `execve` of the caller's own program, in new namespaces, its own session.
     ///
-    /// The caller must have a single thread. The child waits until its ids are mapped; if the caller
-    /// dies before that, so does the child.
+    /// The child waits until its ids are mapped; if the caller dies before that, so does the child. It is
+    /// the caller's to wait for.
     ///
     /// # Errors
     /// `EPERM` or `ENOSPC` where namespaces are forbidden or used up; what mapping the ids said.
@@ -57,14 +62,14 @@ impl Sandbox<'_> {
         let envp = pointers(&env);
         let (mapped, go) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| Error::sys("make a pipe", e))?;
-        let mut flags = libc::CLONE_NEWNS
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWIPC;
-        if self.user {
-            flags |= libc::CLONE_NEWUSER;
-        }
+        let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+        let wanted = [
+            (self.user, libc::CLONE_NEWUSER),
+            (self.net, libc::CLONE_NEWNET),
+            // Else the child makes it, from another one.
+            (self.mounts.is_none(), libc::CLONE_NEWNS),
+        ];
+        flags |= wanted.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag);
         // SAFETY: without a stack of its own and without CLONE_VM this is fork(2) plus namespaces. The
         // child only makes system calls until it becomes another program; all it needs is made above.
         let pid =
@@ -107,6 +112,12 @@ unsafe fn child(
             libc::_exit(1);
         }
         libc::setsid();
+        if let Some(mounts) = sandbox.mounts
+            && (libc::setns(mounts.as_raw_fd(), libc::CLONE_NEWNS) != 0
+                || libc::unshare(libc::CLONE_NEWNS) != 0)
+        {
+            libc::_exit(5);
+        }
         // First far above the numbers wanted, so that none is overwritten before it is moved.
         const ABOVE: RawFd = 32;
         let mut moved = [0; ABOVE as usize];

@@ -7,6 +7,7 @@ use std::env;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use crate::health::Health;
 use crate::report::WorkerReport;
 
 const REPORT: &str = "X_KNETSIM_REPORT=";
@@ -63,6 +64,24 @@ impl Notifier {
     }
 }
 
+/// Passes every change of a board on to the supervisor, if there is one, until dropped.
+pub async fn follow(health: Health, notifier: Option<Notifier>) {
+    let mut board = health.watch();
+    loop {
+        let report = board.borrow_and_update().clone();
+        let ready = report.ready();
+        tracing::info!(ready, ?report, "status");
+        if let Some(notifier) = &notifier
+            && let Err(error) = notifier.report(&report)
+        {
+            tracing::warn!(%error, "the supervisor did not take a report");
+        }
+        if board.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 impl Notice {
     /// Reads a message; what it does not know it passes over, as the protocol wants.
     #[must_use]
@@ -94,8 +113,7 @@ mod tests {
         let notifier = Notifier { socket: UnixDatagram::unbound().unwrap(), path };
         let mut report = WorkerReport { pod_cidr: Some("11.10.0.0/20".into()), ..WorkerReport::default() };
         let message = "line one\nREADY=1".to_owned();
-        let status =
-            ComponentStatus { kind: ComponentKind::Real, version: "1".into(), ready: false, message };
+        let status = ComponentStatus { message, ..ComponentStatus::starting(ComponentKind::Real, "1") };
         report.components.insert("flannel".into(), status);
         notifier.report(&report).unwrap();
         let mut buffer = [0; 4096];

@@ -25,6 +25,31 @@ pub struct ComponentStatus {
     pub ready: bool,
     /// Why not, or what it is doing; may be empty.
     pub message: String,
+    /// Why it is of this kind, where the choice was ours; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// What somebody has to do: there only when waiting will not make it ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What is wrong though it does its work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl ComponentStatus {
+    /// One that was just started.
+    #[must_use]
+    pub fn starting(kind: ComponentKind, version: &str) -> Self {
+        Self {
+            kind,
+            version: version.into(),
+            ready: false,
+            message: "starting".into(),
+            why: String::new(),
+            hint: None,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Everything that a worker's agent says of its node.

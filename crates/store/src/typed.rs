@@ -218,7 +218,7 @@ impl Target {
         Error::Conflict { resource: self.info.resource(), name: self.name.clone() }
     }
 
-    fn exists(&self) -> Error {
+    pub(crate) fn exists(&self) -> Error {
         Error::Exists { resource: self.info.resource(), name: self.name.clone() }
     }
 }

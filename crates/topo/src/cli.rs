@@ -1,13 +1,18 @@
 //! The command line, as clap reads it, as `topo man` prints it and as the prompt completes it.
 
+pub(crate) mod changes;
+pub(crate) mod objects;
+
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use ipnetwork::Ipv4Network;
+use jiff::SignedDuration;
 use lab::LabName;
-use topology::{Delay, Loss, Rate};
+use topology::{Choice, Delay, Loss, Rate};
 
 /// Whole Kubernetes clusters' networks on one Linux machine: instant, harmless to the host, real.
 #[derive(Debug, Parser)]
@@ -41,8 +46,38 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// A shell in a node; without a node the prompt, where `C0w1 ping C0w2` works
     Shell(ShellArgs),
-    /// What the processes of a node have printed
+    /// What the processes of a node, or the containers of a pod, have printed
     Logs(LogsArgs),
+    /// One pod by hand: `pod create C0w1 c10`
+    #[command(subcommand, arg_required_else_help = true)]
+    Pod(PodCommand),
+    /// An address that stands for pods: `vip add C0 100.64.10.1 c2 c3`
+    #[command(subcommand, arg_required_else_help = true)]
+    Vip(VipCommand),
+    /// Names of a cluster: what a look-up costs
+    #[command(subcommand, arg_required_else_help = true)]
+    Dns(DnsCommand),
+    /// Make objects as files describe them, or change them into that
+    Apply(objects::ApplyArgs),
+    /// Make new objects from files
+    Create(objects::CreateArgs),
+    /// Show objects
+    Get(objects::GetArgs),
+    /// Delete objects
+    Delete(objects::DeleteArgs),
+    /// Tell of objects in words, with what belongs to them and what has happened to them
+    Describe(changes::DescribeArgs),
+    /// Set how many pods a deployment or replica set keeps
+    Scale(changes::ScaleArgs),
+    /// Set or take away labels: KEY=VALUE, KEY-
+    Label(changes::MarkArgs),
+    /// Set or take away annotations: KEY=VALUE, KEY-
+    Annotate(changes::MarkArgs),
+    /// New versions of a deployment: how far, which, back, again
+    #[command(subcommand, arg_required_else_help = true)]
+    Rollout(changes::RolloutCommand),
+    /// Wait until something is so
+    Wait(changes::WaitArgs),
     /// Impair a link, or pull its plug: `link set A B …`, `link A B down`
     #[command(subcommand, arg_required_else_help = true)]
     Link(LinkCommand),
@@ -52,6 +87,8 @@ pub(crate) enum Command {
     /// Call CNI plugins by hand, with cnitool's words and environment
     #[command(subcommand, arg_required_else_help = true, after_help = CNI_VARIABLES)]
     Cni(CniCommand),
+    /// A little web server that answers TEXT
+    Echo(EchoArgs),
     /// Names of all nodes and switches
     Nodes,
     /// Which interface is plugged into which
@@ -81,12 +118,146 @@ pub(crate) enum Command {
     /// The agent of a worker (started by the lab)
     #[command(hide = true)]
     Agent(AgentArgs),
+    /// The control plane of a cluster (started by the lab)
+    #[command(hide = true)]
+    ControlPlane(ControlPlaneArgs),
     /// Tries what this kernel can do (started by `doctor`)
     #[command(hide = true)]
     Probe,
+    /// What stands in for an image (started in pods)
+    #[command(hide = true, disable_help_flag = true)]
+    Image {
+        /// Name and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// A delay between two devices (started by the lab)
     #[command(hide = true)]
     DelayLine(DelayLineArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Look a name up from a pod or a node as its programs would; show every query and its answer
+    Trace(DnsTraceArgs),
+    /// A cluster's DNS server (started in pods)
+    #[command(hide = true)]
+    Serve(DnsServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsTraceArgs {
+    /// Where, as C0/c1 or C0w1
+    #[arg(value_name = "POD|NODE")]
+    pub(crate) place: String,
+    /// The name, as web or web.default
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsServeArgs {
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) zone: String,
+    /// The server's own address in answers
+    #[arg(long = "name-server")]
+    pub(crate) name_servers: Vec<std::net::IpAddr>,
+    /// Who is asked for other names
+    #[arg(long = "upstream")]
+    pub(crate) upstreams: Vec<std::net::SocketAddr>,
+    /// Log every query
+    #[arg(long)]
+    pub(crate) log: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VipCommand {
+    /// Let an address stand for pods: new flows of every protocol go to one of them, be it there or not
+    Add(VipAddArgs),
+    /// Take the address away
+    Delete(VipDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VipAddArgs {
+    /// The cluster, as C0
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: String,
+    /// The address
+    #[arg(value_name = "VIP")]
+    pub(crate) address: Ipv4Addr,
+    /// Pods, by name
+    #[arg(value_name = "POD", required_unless_present = "addresses")]
+    pub(crate) pods: Vec<String>,
+    /// An address beside those of the pods
+    #[arg(long = "to", value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// The pods' namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VipDeleteArgs {
+    /// The cluster, as C0
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: String,
+    /// The address
+    #[arg(value_name = "VIP")]
+    pub(crate) address: Ipv4Addr,
+    /// The pods' namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PodCommand {
+    /// Make a pod on a worker; return when it is ready
+    Create(PodCreateArgs),
+    /// Delete a pod of a worker; return when it is gone
+    Delete(PodDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PodCreateArgs {
+    /// The worker, as C0w1
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// The pod's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What to run; without, the pod only is there
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+    /// The image, see docs/images.md
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// The pod's namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Seconds to wait for it
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PodDeleteArgs {
+    /// The worker, as C0w1
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// The pod's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The pod's namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Seconds to wait until it is gone
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]
@@ -157,13 +328,44 @@ pub(crate) struct ShellArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Node; `lab` is the lab's own first process
-    pub(crate) node: String,
-    /// As etcd or agent; without, all of the node
+    /// Node, as C0w1, or pod, as C0/c1 or C0/NAMESPACE/POD; `lab` is the lab's own first process
+    #[arg(value_name = "NODE|POD")]
+    pub(crate) target: String,
+    /// As etcd or agent; without, all of the node. Of a pod the container
     pub(crate) component: Option<String>,
-    /// Go on printing
+    /// Go on printing; of a pod also after a restart
     #[arg(short, long)]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) pod: PodLogsArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for pods")]
+pub(crate) struct PodLogsArgs {
+    /// Which container; without, the first
+    #[arg(short, long, conflicts_with = "component")]
+    pub(crate) container: Option<String>,
+    /// Of the container before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Only so many lines from the end; -1 for all
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true)]
+    pub(crate) tail: Option<i64>,
+    /// Only what is younger, as 5s, 2m or 3h
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    pub(crate) since: Option<SignedDuration>,
+    /// Print the time before each line
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Print no more than that
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) limit_bytes: Option<u64>,
+}
+
+fn age(text: &str) -> Result<SignedDuration, String> {
+    let age: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    if age.is_negative() { Err("a duration must not be negative".into()) } else { Ok(age) }
 }
 
 #[derive(Debug, Subcommand)]
@@ -308,6 +510,29 @@ pub(crate) struct IperfArgs {
     pub(crate) time: f64,
 }
 
+/// `topo echo` alone, without the other verbs.
+#[derive(Debug, Parser)]
+#[command(name = "topo", bin_name = "topo echo", version)]
+pub(crate) struct EchoCli {
+    #[command(flatten)]
+    pub(crate) echo: EchoArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// TCP port; 0 for a free one
+    #[arg(short, long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// HTTP status of every answer
+    #[arg(long, default_value_t = 200, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..600))]
+    pub(crate) status: u16,
+    /// Print a line for each request
+    #[arg(long)]
+    pub(crate) log: bool,
+    /// The answer; without, who answers whom: the pod's name and addresses, and the client's
+    pub(crate) text: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct LabArgs {
     #[arg(long)]
@@ -332,6 +557,46 @@ pub(crate) struct AgentArgs {
     pub(crate) address: Ipv4Addr,
     #[arg(long, value_delimiter = ',')]
     pub(crate) etcd: Vec<String>,
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    /// flannel's network configuration, JSON
+    #[arg(long)]
+    pub(crate) network: String,
+    #[arg(long)]
+    pub(crate) service_network: Ipv4Network,
+    #[arg(long)]
+    pub(crate) flannel: Choice,
+    #[arg(long)]
+    pub(crate) flannel_plugin: Choice,
+    /// Images beside those that are built in
+    #[arg(long)]
+    pub(crate) images: PathBuf,
+    /// Folder of the pods' logs
+    #[arg(long)]
+    pub(crate) logs: PathBuf,
+    /// The cluster has a DNS service
+    #[arg(long)]
+    pub(crate) dns: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControlPlaneArgs {
+    #[arg(long)]
+    pub(crate) cluster: String,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    /// flannel's network configuration, JSON
+    #[arg(long)]
+    pub(crate) network: String,
+    #[arg(long)]
+    pub(crate) service_network: Ipv4Network,
+    #[arg(long = "manifest", value_name = "FILE")]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// The cluster has a DNS service
+    #[arg(long)]
+    pub(crate) dns: bool,
 }
 
 #[derive(Debug, Args)]

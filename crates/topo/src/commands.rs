@@ -1,13 +1,18 @@
 //! One module a verb.
 
 pub(crate) mod cni;
+pub(crate) mod dns;
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod echo;
 pub(crate) mod link;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod manual;
 pub(crate) mod mininet;
+pub(crate) mod objects;
+pub(crate) mod pod;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;
+pub(crate) mod vip;

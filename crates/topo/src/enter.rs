@@ -49,7 +49,8 @@ pub(crate) fn exec(lab: &LabName, node: &str, command: &[OsString]) -> Result<Ex
     let folder = env::current_dir().ok();
     let (entry, fds) = client.enter(node)?;
     join(&entry.namespaces, &fds)?;
-    if !node.is_empty() {
+    // A pod has its own files in place already.
+    if !node.is_empty() && entry.env.is_none() {
         see_as(node)?;
     }
     if entry.single_id {
@@ -69,6 +70,14 @@ pub(crate) fn exec(lab: &LabName, node: &str, command: &[OsString]) -> Result<Ex
     }
     // Programs are looked for on the PATH that they get.
     child.env("PATH", lab::programs::path());
+    if let Some(env) = entry.env {
+        // As in a container, but for what a terminal needs.
+        for (name, _) in env::vars_os().filter(|(name, _)| name != "TERM") {
+            child.env_remove(name);
+        }
+        child.env_remove(lab::state::LAB_VARIABLE).env_remove(lab::state::STATE_VARIABLE);
+        child.env("PATH", images::PATH).envs(env);
+    }
     run(child, &program.to_string_lossy())
 }
 

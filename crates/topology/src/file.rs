@@ -1,7 +1,9 @@
 //! The file's own shape: what may be written, with the place of each value.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use images::Image;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -22,6 +24,9 @@ pub(crate) struct TopologyFile {
     pub(crate) components: Option<ComponentsFile>,
     #[serde(default)]
     pub(crate) manifests: Vec<Text>,
+    #[serde(default)]
+    pub(crate) images: BTreeMap<String, Spanned<Image>>,
+    pub(crate) dns: Option<bool>,
     pub(crate) clusters: Spanned<Vec<Spanned<ClusterFile>>>,
     #[serde(default)]
     pub(crate) links: Vec<Spanned<LinkFile>>,
@@ -47,6 +52,7 @@ pub(crate) struct ClusterFile {
     pub(crate) components: Option<ComponentsFile>,
     #[serde(default)]
     pub(crate) manifests: Vec<Text>,
+    pub(crate) dns: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,7 +105,9 @@ pub(crate) struct PodNetworkFile {
     pub(crate) enable_ipv4: Option<Spanned<bool>>,
     #[serde(rename = "EnableIPv6")]
     pub(crate) enable_ipv6: Option<Spanned<bool>>,
-    pub(crate) backend: Option<Spanned<std::collections::BTreeMap<String, Spanned<BackendValue>>>>,
+    #[serde(rename = "EnableNFTables")]
+    pub(crate) enable_nftables: Option<bool>,
+    pub(crate) backend: Option<Spanned<BTreeMap<String, Spanned<BackendValue>>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use images::Image;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,9 @@ pub struct Topology {
     pub underlay: Underlay,
     /// The clusters, in the file's order.
     pub clusters: Vec<Cluster>,
+    /// What is run for images, beside the table that every lab has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Image>,
     /// Links that are not plain.
     pub links: Vec<LinkSpec>,
 }
@@ -50,8 +54,10 @@ pub struct Cluster {
     pub pod_network: PodNetwork,
     /// Where the services' addresses come from.
     pub service_network: Ipv4Network,
-    /// Manifest files, absolute.
+    /// Manifest files, absolute; [`crate::manifest`] reads them.
     pub manifests: Vec<String>,
+    /// Whether it has a DNS service.
+    pub dns: bool,
 }
 
 /// A node that runs etcd.
@@ -87,6 +93,28 @@ pub enum Choice {
     Builtin,
 }
 
+impl Choice {
+    /// As it stands in a topology file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Real => "real",
+            Self::Builtin => "builtin",
+        }
+    }
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Auto, Self::Real, Self::Builtin];
+        let found = all.into_iter().find(|choice| choice.as_str() == word);
+        found.ok_or_else(|| format!("{word:?} is not auto, real or builtin"))
+    }
+}
+
 /// The parts that exist twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,6 +140,9 @@ pub struct PodNetwork {
     pub subnet_min: Ipv4Addr,
     /// The last share.
     pub subnet_max: Ipv4Addr,
+    /// Whether the real flannel makes its rules with nftables instead of iptables; ours always does.
+    #[serde(rename = "EnableNFTables", default, skip_serializing_if = "std::ops::Not::not")]
+    pub enable_nftables: bool,
     /// How shares reach each other.
     pub backend: BTreeMap<String, BackendValue>,
 }
@@ -182,6 +213,13 @@ impl Topology {
     pub fn nodes(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
         self.clusters.iter().flat_map(Cluster::nodes)
     }
+}
+
+/// The address of a cluster's DNS service: the tenth of its service network (kubeadm `GetDNSIP`). None where
+/// the network is that small.
+#[must_use]
+pub fn dns_address(service_network: Ipv4Network) -> Option<Ipv4Addr> {
+    service_network.nth(10)
 }
 
 impl Cluster {

@@ -13,7 +13,7 @@ use crate::parse::{Folder, Report, yaml};
 use crate::suggest::closest;
 
 const BACKENDS: [&str; 2] = ["vxlan", "host-gw"];
-const VXLAN_KEYS: [&str; 6] = ["Type", "VNI", "Port", "GBP", "DirectRouting", "MTU"];
+const VXLAN_KEYS: [&str; 7] = ["Type", "VNI", "Port", "GBP", "Learning", "DirectRouting", "MTU"];
 
 /// Completes a pod network written in the topology file or in the file that it names.
 pub(crate) fn resolve(
@@ -67,7 +67,8 @@ fn check(
     let network = cidr(text, report)?;
     let (subnet_len, min, max) = subnets(config, network, text, report)?;
     let backend = backend(config, report);
-    Some(PodNetwork { network, subnet_len, subnet_min: min, subnet_max: max, backend })
+    let enable_nftables = config.enable_nftables.unwrap_or_default();
+    Some(PodNetwork { network, subnet_len, subnet_min: min, subnet_max: max, enable_nftables, backend })
 }
 
 /// Length, first and last of the workers' shares.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use images::{Image, Table};
 use ipnetwork::Ipv4Network;
 
 use crate::file::{
@@ -86,7 +87,8 @@ impl Resolver<'_> {
             .collect();
         let clusters: Vec<Cluster> = resolved.into_iter().collect::<Option<_>>()?;
         let underlay = underlay?;
-        let mut topology = Topology { underlay, clusters, links: Vec::new() };
+        let images = self.images();
+        let mut topology = Topology { underlay, clusters, images, links: Vec::new() };
         self.networks_apart(&topology);
         topology.links = self.links(&topology);
         Some(topology)
@@ -135,6 +137,11 @@ impl Resolver<'_> {
             return None;
         }
         let name = &file.name.value;
+        if name.contains('-') {
+            let problem = self.report.at(&file.name, format!("cluster name {name} has a - in it"));
+            // Of C0 and C0-a, pod a-b of the one and pod b of the other would be the same.
+            problem.hint("letters and digits: pods are named <cluster>-<pod>");
+        }
         let switch = match &file.switch {
             Some(text) => self.name(text, "switch", SWITCH_NAME).then(|| text.value.clone()),
             None => self.derived(&file.name, format!("{name}s0"), "switch", SWITCH_NAME),
@@ -158,6 +165,7 @@ impl Resolver<'_> {
             pod_network: pod_network?,
             service_network: service_network?,
             manifests,
+            dns: file.dns.or(self.file.dns).unwrap_or(true),
         })
     }
 
@@ -276,6 +284,15 @@ impl Resolver<'_> {
             flannel_plugin: pick(|c| c.flannel_plugin),
             router: pick(|c| c.router),
         }
+    }
+
+    fn images(&mut self) -> BTreeMap<String, Image> {
+        for (name, image) in &self.file.images {
+            if let Err(error) = Table::new([(name.clone(), image.value.clone())].into()) {
+                self.report.at(image, error.to_string());
+            }
+        }
+        self.file.images.iter().map(|(name, image)| (name.clone(), image.value.clone())).collect()
     }
 
     fn manifests(&mut self, file: &ClusterFile) -> Vec<String> {

@@ -456,3 +456,21 @@ async fn rules_that_masquerade_follow_the_lease_and_go_when_they_are_not_wanted(
     worker.ready("11.10.0.0/20").await;
     assert_eq!(worker.kernel.masqueraded().len(), 2, "who never had them need not take them away");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_kernel_without_vxlan_is_told_with_a_way_out_and_works_once_it_has_it() {
+    let kernel = FakeKernel::new();
+    kernel.refuse_vxlan(Some(libc::EOPNOTSUPP));
+    let mut worker = Worker::start_in(&store(), &kernel, tempfile::tempdir().unwrap(), false);
+    worker
+        .until(
+            false,
+            "make the vxlan device flannel.100: add vxlan device flannel.100: Operation not supported",
+        )
+        .await;
+    let hint = worker.board.borrow().components[COMPONENT].hint.clone().unwrap();
+    assert!(hint.contains("modprobe vxlan") && hint.contains("host-gw"), "{hint}");
+    kernel.refuse_vxlan(None);
+    worker.ready("vxlan, 1 peer").await;
+    assert_eq!(worker.board.borrow().components[COMPONENT].hint, None);
+}

@@ -22,7 +22,7 @@ fn real() -> Option<Flanneld> {
                 "NOT TESTED against the real flannel: no flanneld in PATH, and KNETSIM_FLANNELD names none\n";
             std::io::stderr().write_all(why.as_bytes()).unwrap();
         }
-        Some(_) => assert_eq!(Flanneld::missing(), Vec::<String>::new(), "what flanneld needs"),
+        Some(_) => assert_eq!(Flanneld::missing(CONFIG), Vec::<String>::new(), "what flanneld needs"),
     }
     found
 }

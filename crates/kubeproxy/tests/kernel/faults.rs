@@ -121,15 +121,13 @@ fn what_somebody_changes_is_put_right_and_told_and_other_tables_are_left_alone()
     assert_eq!(nft("list table ip6 kube-proxy", &ns), "table ip6 kube-proxy {\n}\n");
     assert_eq!(counts(tcp_many(&a.ns, WEB, 40)).len(), 2);
     // What others do to tables of theirs is no event.
-    let events = || -> Vec<_> {
-        let events: Vec<Event> = lab.run(lab.store.list(None)).unwrap();
-        events.into_iter().map(|event| event.message.unwrap()).collect()
-    };
-    let before = events();
     nft("add rule ip other nat-output accept", &ns);
     lab.service("more", json!({"clusterIP": "100.64.3.8"}), &[&a]);
     lab.w1.wait_for_listing("default/more", true);
-    assert_eq!(events(), before);
+    let events = lab.run(lab.store.list::<Event>(None)).unwrap();
+    let of_others: Vec<_> =
+        events.iter().filter_map(|e| e.message.as_ref()).filter(|said| said.contains("nat-output")).collect();
+    assert!(of_others.is_empty(), "{of_others:?}");
 }
 
 #[test]

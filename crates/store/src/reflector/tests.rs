@@ -69,6 +69,7 @@ async fn the_copy_follows_the_store() {
     assert_eq!(reflector.list(Some("default")).len(), 1);
     assert_eq!(reflector.list(Some("other")).len(), 0);
     assert!(reflector.connected());
+    assert_eq!(reflector.revision(), 5, "an empty store has revision 1, and there were four changes");
 }
 
 #[tokio::test]
@@ -144,7 +145,12 @@ async fn a_relist_tells_only_what_differs() {
         created,
     };
     let found = |entries: &[crate::entry::Entry]| {
-        entries.iter().filter_map(|entry| cache::read::<ConfigMap>(entry, &|_| true)).collect()
+        entries
+            .iter()
+            .filter_map(|entry| {
+                cache::read::<ConfigMap>(entry, &Filter { mention: None, wanted: |_: &ConfigMap| true })
+            })
+            .collect()
     };
     let before = [entry("a", "1", 2, 2), entry("b", "1", 3, 3), entry("c", "1", 4, 4), entry("d", "1", 5, 5)];
     assert!(cache.replace(found(&before)));

@@ -1,5 +1,7 @@
 //! `topo logs`.
 
+mod pod;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -14,22 +16,32 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use crate::cli::LogsArgs;
 use crate::output::{self, Hinted, line};
 
+/// More names are too many to read.
+const MOST_KNOWN: usize = 12;
+/// Beside the nodes' folders, that of all pods' logs: a folder a cluster.
+const PODS: &str = "pods";
+
 pub(crate) fn run(lab: &LabName, args: &LogsArgs) -> Result<ExitCode> {
     let state = StateDir::of(lab);
     if state.life().is_none() {
         return Err(lab::Error::NotRunning(lab.to_string()).into());
     }
-    let folder = state.logs().join(&args.node);
+    if args.target.contains('/') {
+        return pod::run(&state.logs().join(PODS), args);
+    }
+    refuse_options_of_pods(args)?;
+    let folder = state.logs().join(&args.target);
     let mut files = logs_in(&folder);
     if files.is_empty() {
-        let known = names(&state.logs());
-        return Err(missing(&format!("there are no logs of {}", args.node), &args.node, &known));
+        let mut known = names(&state.logs());
+        known.retain(|name| name != PODS);
+        return Err(missing(&format!("there are no logs of {}", args.target), &args.target, &known));
     }
     if let Some(component) = &args.component {
         let known: Vec<String> = files.keys().cloned().collect();
         files.retain(|name, _| name == component);
         if files.is_empty() {
-            let what = format!("there is no {component} in {}", args.node);
+            let what = format!("there is no {component} in {}", args.target);
             return Err(missing(&what, component, &known));
         }
     }
@@ -56,10 +68,33 @@ pub(crate) fn run(lab: &LabName, args: &LogsArgs) -> Result<ExitCode> {
     }
 }
 
+/// Logs of nodes are plain text, without times or restarts.
+fn refuse_options_of_pods(args: &LogsArgs) -> Result<()> {
+    let options = &args.pod;
+    let given = [
+        ("--container", options.container.is_some()),
+        ("--previous", options.previous),
+        ("--tail", options.tail.is_some()),
+        ("--since", options.since.is_some()),
+        ("--timestamps", options.timestamps),
+        ("--limit-bytes", options.limit_bytes.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Hinted {
+            message: format!("logs: {option} is for pods, and {} is none", args.target),
+            hint: "a pod is named with its cluster, as C0/c1".into(),
+        }
+        .into()),
+    }
+}
+
 fn missing(what: &str, word: &str, known: &[String]) -> anyhow::Error {
     let near =
         topology::closest(word, known.iter().map(String::as_str)).map(|near| format!("did you mean {near}?"));
-    let hint = near.unwrap_or_else(|| format!("there are {}", known.join(", ")));
+    let more = if known.len() > MOST_KNOWN { ", …" } else { "" };
+    let known = &known[..known.len().min(MOST_KNOWN)];
+    let hint = near.unwrap_or_else(|| format!("there are {}{more}", known.join(", ")));
     Hinted { message: format!("logs: {what}"), hint }.into()
 }
 

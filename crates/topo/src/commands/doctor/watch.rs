@@ -71,6 +71,8 @@ pub(super) fn start() -> Result<Probe, net::Error> {
         args: vec!["topo".into(), "probe".into()],
         env: env::vars_os().map(assignment).collect(),
         user: !Uid::effective().is_root(),
+        net: true,
+        mounts: None,
         stdio: [null.as_fd(); 3],
         keep: vec![theirs.as_fd()],
     };
