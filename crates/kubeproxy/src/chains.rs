@@ -142,7 +142,7 @@ impl Build<'_> {
     fn base(&self, kinds: &BTreeSet<Kind>, affinity: bool) -> Vec<Chain> {
         let outside =
             [Kind::OutsideService, Kind::OutsideNodePort].into_iter().filter(|kind| kinds.contains(kind));
-        let outside: Vec<_> = outside.map(|kind| self.lookup(kind)).collect();
+        let outside = self.twice(outside.map(|kind| self.lookup(kind)).collect());
         let mut chains = Vec::new();
         let mut arrive = Vec::new();
         if !outside.is_empty() {
@@ -175,8 +175,8 @@ impl Build<'_> {
 
     fn services(&self, kinds: &BTreeSet<Kind>) -> Vec<Rule> {
         let everyone = [Kind::Service, Kind::Virtual, Kind::NodePort].into_iter();
-        let mut rules: Vec<_> =
-            everyone.filter(|kind| kinds.contains(kind)).map(|kind| self.lookup(kind)).collect();
+        let found = everyone.filter(|kind| kinds.contains(kind)).map(|kind| self.lookup(kind)).collect();
+        let mut rules = self.twice(found);
         let other_port = self.rule().is_in(&[Field::Destination], CLUSTER_IPS.name).goto(REFUSE);
         rules.push(other_port.because("a service has no such port"));
         let unknown = self.rule().to(network(self.networks.services)).counter().drop();
@@ -191,7 +191,16 @@ impl Build<'_> {
             _ => self.rule(),
         };
         let Some(map) = kind.map(Role::Frontends) else { return rule };
-        rule.set_mark_from(map.key, map.name).goto(&dispatch_name(kind))
+        rule.set_mark_from(map.key, map.name).jump(&dispatch_name(kind))
+    }
+
+    /// The same rules again. Each look into a map is one into the rules as they are at that moment, so that a packet
+    /// that is on its way while they change may find a number of endpoints and then not the endpoint. It comes back
+    /// here, and now finds all of it as it is; without, it would go on as if there were no such service.
+    fn twice(&self, rules: Vec<Rule>) -> Vec<Rule> {
+        let again = |rule: &Rule| rule.clone().because("again, if the rules were changed meanwhile");
+        let again: Vec<_> = rules.iter().map(again).collect();
+        rules.into_iter().chain(again).collect()
     }
 
     /// What comes from a loopback address cannot go anywhere else.
