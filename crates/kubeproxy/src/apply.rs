@@ -19,6 +19,12 @@ pub const OWNER: &str = "knetsim kube-proxy";
 /// Bytes that open and close a batch.
 const FRAME: usize = 64;
 
+/// The messages for operations on a table whose comment is `comment`, in their order.
+#[must_use]
+pub fn messages(table: &Table, comment: &str, ops: &[Op]) -> Vec<ruleset::Change> {
+    units(table, comment, ops).into_iter().flat_map(|unit| unit.changes).collect()
+}
+
 /// What is asked of the kernel. The other one is the fake of the tests.
 ///
 /// # Errors
@@ -121,7 +127,7 @@ impl Kernel for Netlink {
     fn elements(&mut self, map: &str) -> Result<Elements> {
         let mut elements = Elements::new();
         self.each_element(map, |live| {
-            elements.insert(live.element.key.clone(), live.element);
+            elements.insert(live.element.key, live.element);
         })?;
         Ok(elements)
     }

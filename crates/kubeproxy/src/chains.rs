@@ -17,7 +17,8 @@ pub(crate) const REFUSE: &str = "refuse";
 const PREROUTING: &str = "nat-prerouting";
 const OUTPUT: &str = "nat-output";
 const POSTROUTING: &str = "nat-postrouting";
-const SERVICES: &str = "services";
+/// Where connections to services are found.
+pub(crate) const SERVICES: &str = "services";
 const OUTSIDE_CLIENTS: &str = "outside-clients";
 
 /// Whether a chain decides that a packet is for a service at all.
@@ -55,7 +56,7 @@ impl Networks {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Structure {
     /// By name.
-    pub maps: BTreeMap<&'static str, &'static Map>,
+    pub maps: BTreeMap<&'static str, Map>,
     /// By name.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -88,8 +89,8 @@ pub(crate) fn balancer_comment(mark: u32) -> String {
     }
 }
 
-/// The table without its elements, for the marks that are in use.
-pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>) -> Structure {
+/// The table without its elements, for the marks that are in use. `counted`: whether elements count.
+pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>, counted: bool) -> Structure {
     let build = Build { networks, rule: Rule::new(networks.family()) };
     let kinds: BTreeSet<Kind> = balancers.iter().map(|(kind, _)| *kind).collect();
     let affinity = |(_, mark): &(Kind, u32)| {
@@ -98,7 +99,7 @@ pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>) 
     let sticky: BTreeSet<Kind> = balancers.iter().filter(|b| affinity(b)).map(|(kind, _)| *kind).collect();
     let mut all = Structure::default();
     for map in [&CLUSTER_IPS, &HAIRPINS] {
-        all.maps.insert(map.name, map);
+        all.maps.insert(map.name, *map);
     }
     for kind in KINDS.into_iter().filter(|kind| kinds.contains(kind)) {
         for role in ROLES {
@@ -107,7 +108,7 @@ pub(crate) fn structure(networks: &Networks, balancers: &BTreeSet<(Kind, u32)>) 
                 Role::Choices | Role::Chosen | Role::Clients => sticky.contains(&kind),
             };
             if let Some(map) = kind.map(role).filter(|_| wanted) {
-                all.maps.insert(map.name, map);
+                all.maps.insert(map.name, Map { counted: counted && map.counted, ..*map });
             }
         }
     }
@@ -141,7 +142,7 @@ impl Build<'_> {
     fn base(&self, kinds: &BTreeSet<Kind>, affinity: bool) -> Vec<Chain> {
         let outside =
             [Kind::OutsideService, Kind::OutsideNodePort].into_iter().filter(|kind| kinds.contains(kind));
-        let outside: Vec<_> = outside.map(|kind| self.lookup(kind)).collect();
+        let outside = self.twice(outside.map(|kind| self.lookup(kind)).collect());
         let mut chains = Vec::new();
         let mut arrive = Vec::new();
         if !outside.is_empty() {
@@ -174,8 +175,8 @@ impl Build<'_> {
 
     fn services(&self, kinds: &BTreeSet<Kind>) -> Vec<Rule> {
         let everyone = [Kind::Service, Kind::Virtual, Kind::NodePort].into_iter();
-        let mut rules: Vec<_> =
-            everyone.filter(|kind| kinds.contains(kind)).map(|kind| self.lookup(kind)).collect();
+        let found = everyone.filter(|kind| kinds.contains(kind)).map(|kind| self.lookup(kind)).collect();
+        let mut rules = self.twice(found);
         let other_port = self.rule().is_in(&[Field::Destination], CLUSTER_IPS.name).goto(REFUSE);
         rules.push(other_port.because("a service has no such port"));
         let unknown = self.rule().to(network(self.networks.services)).counter().drop();
@@ -190,7 +191,16 @@ impl Build<'_> {
             _ => self.rule(),
         };
         let Some(map) = kind.map(Role::Frontends) else { return rule };
-        rule.set_mark_from(map.key, map.name).goto(&dispatch_name(kind))
+        rule.set_mark_from(map.key, map.name).jump(&dispatch_name(kind))
+    }
+
+    /// The same rules again. Each look into a map is one into the rules as they are at that moment, so that a packet
+    /// that is on its way while they change may find a number of endpoints and then not the endpoint. It comes back
+    /// here, and now finds all of it as it is; without, it would go on as if there were no such service.
+    fn twice(&self, rules: Vec<Rule>) -> Vec<Rule> {
+        let again = |rule: &Rule| rule.clone().because("again, if the rules were changed meanwhile");
+        let again: Vec<_> = rules.iter().map(again).collect();
+        rules.into_iter().chain(again).collect()
     }
 
     /// What comes from a loopback address cannot go anywhere else.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use nft::conntrack::Flow;
-use nft::ruleset::{Chain, Element, Map, Value, Verdict};
+use nft::ruleset::{Bytes, Chain, Element, Map, Value, Verdict};
 
 use crate::apply::Kernel;
 use crate::chains::Structure;
@@ -41,7 +41,7 @@ impl Table {
     fn apply(&mut self, op: &Op) -> Result<(), i32> {
         match op {
             Op::AddMap(map) => {
-                let there = self.maps.insert(map.name.into(), (**map, Elements::new()));
+                let there = self.maps.insert(map.name.into(), (*map, Elements::new()));
                 there.map_or(Ok(()), |_| Err(libc::EEXIST))
             }
             Op::AddChain(chain) => {
@@ -104,7 +104,7 @@ impl Table {
             return Err(libc::ENOENT);
         }
         let (_, elements) = self.maps.get_mut(map.name).ok_or(libc::ENOENT)?;
-        let there = elements.insert(element.key.clone(), element.clone());
+        let there = elements.insert(element.key, element.clone());
         there.map_or(Ok(()), |_| Err(libc::EEXIST))
     }
 
@@ -124,13 +124,13 @@ impl Table {
             Value::Data(data) => u32::from_ne_bytes(data[..4].try_into().unwrap()),
             other => panic!("{other:?}"),
         };
-        let with = |key: &[u8], number: u32| [key, &number.to_ne_bytes()].concat().into_boxed_slice();
+        let with = |key: &Bytes, number: u32| key.number(number);
         for kind in KINDS {
             for (key, element) in elements(kind, Role::Frontends).into_iter().flatten() {
                 let mark = mark(element);
                 for balancer in layout::balancers(mark) {
                     let chains = elements(kind, Role::Balancers).unwrap();
-                    let found = chains.contains_key(&with(&[], balancer));
+                    let found = chains.contains_key(&with(&Bytes::default(), balancer));
                     found.then_some(()).ok_or(format!("{}: no chain for {mark:#x}", element.comment))?;
                 }
                 let Meaning::Balance { count, affinity, .. } = layout::meaning(mark) else { continue };
@@ -162,7 +162,7 @@ impl Kernel for Fake {
         }
         let Some(table) = &self.table else { return Ok(None) };
         let map = |(name, (map, _)): (&String, &(Map, Elements))| {
-            let same = wanted.maps.get(name.as_str()) == Some(&map);
+            let same = wanted.maps.get(name.as_str()) == Some(map);
             (name.clone(), if same { Standing::Same } else { Standing::Other })
         };
         let chain = |(name, chain): (&String, &Chain)| {

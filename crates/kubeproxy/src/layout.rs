@@ -91,7 +91,7 @@ pub(crate) const ROLES: [Role; 6] =
 const MARK: &[Field] = &[Field::Mark];
 const ENDPOINT: &[Field] = &[Field::Destination, Field::DestinationPort];
 
-const fn map(
+const fn declare(
     name: &'static str,
     key: &'static [Field],
     contents: Contents,
@@ -105,30 +105,30 @@ const fn map(
 macro_rules! maps {
     ($many:literal $one:literal $what:literal [$($field:ident)*]) => {
         [
-            map($many, &[$(Field::$field),*], Contents::Value(MARK), true, $what),
-            map(concat!($one, "-balancers"), MARK, Contents::Verdict, false, "by number of endpoints"),
-            map(
+            declare($many, &[$(Field::$field),*], Contents::Value(MARK), true, $what),
+            declare(concat!($one, "-balancers"), MARK, Contents::Verdict, false, "by number of endpoints"),
+            declare(
                 concat!($one, "-endpoints"),
                 &[$(Field::$field,)* Field::Random(2)],
                 Contents::Value(ENDPOINT),
                 true,
                 "one of them is drawn",
             ),
-            map(
+            declare(
                 concat!($one, "-choices"),
                 &[$(Field::$field,)* Field::Random(2)],
                 Contents::Value(MARK),
                 false,
                 "one of them is drawn for a new client",
             ),
-            map(
+            declare(
                 concat!($one, "-chosen"),
                 &[$(Field::$field,)* Field::Mark],
                 Contents::Value(ENDPOINT),
                 true,
                 "what was drawn for a client",
             ),
-            map(
+            declare(
                 concat!($one, "-clients"),
                 &[Field::Source, $(Field::$field),*],
                 Contents::Dynamic(MARK, CLIENTS),
@@ -147,9 +147,15 @@ static NODE_PORTS: [Map; 6] =
 static OUTSIDE_NODE_PORTS: [Map; 6] =
     maps!("outside-node-ports" "outside-node-port" "the same for clients outside" [Protocol DestinationPort]);
 static VIRTUALS: [Map; 3] = [
-    map("virtual-ips", &[Field::Destination], Contents::Value(MARK), true, "addresses for every protocol"),
-    map("virtual-ip-balancers", MARK, Contents::Verdict, false, "by number of endpoints"),
-    map(
+    declare(
+        "virtual-ips",
+        &[Field::Destination],
+        Contents::Value(MARK),
+        true,
+        "addresses for every protocol",
+    ),
+    declare("virtual-ip-balancers", MARK, Contents::Verdict, false, "by number of endpoints"),
+    declare(
         "virtual-ip-endpoints",
         &[Field::Destination, Field::Turn(2)],
         Contents::Value(&[Field::Destination]),
@@ -160,9 +166,9 @@ static VIRTUALS: [Map; 3] = [
 
 /// Addresses of services: they have no other ports.
 pub(crate) static CLUSTER_IPS: Map =
-    map("cluster-ips", &[Field::Destination], Contents::Nothing, false, "addresses of services");
+    declare("cluster-ips", &[Field::Destination], Contents::Nothing, false, "addresses of services");
 /// Endpoints that reach themselves through a service.
-pub(crate) static HAIRPINS: Map = map(
+pub(crate) static HAIRPINS: Map = declare(
     "hairpins",
     &[Field::Source, Field::Destination],
     Contents::Nothing,
@@ -206,6 +212,12 @@ impl Kind {
             Self::Virtual => "virtual-ip",
         }
     }
+}
+
+/// The map of a name.
+pub(crate) fn map(name: &str) -> Option<&'static Map> {
+    let kinds = KINDS.iter().flat_map(|kind| kind.maps());
+    [&CLUSTER_IPS, &HAIRPINS].into_iter().chain(kinds).find(|map| map.name == name)
 }
 
 /// What the mark says of a connection to a frontend.

@@ -38,3 +38,4 @@ pub mod state;
 pub use chains::{Networks, Structure};
 pub use error::{Error, Result};
 pub use reconcile::{COMPONENT, Options, run};
+pub use show::show;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nft::ruleset::{Chain, Element, Map, Rule};
+use nft::ruleset::{Bytes, Chain, Element, Map, Rule};
 
 use crate::chains::{self, Structure};
 use crate::elements::Placed;
@@ -16,7 +16,7 @@ pub enum Op {
     /// The table, which is not there.
     AddTable,
     /// A map that is not there.
-    AddMap(&'static Map),
+    AddMap(Map),
     /// A chain that is not there, without its rules.
     AddChain(Chain),
     /// All rules of a chain.
@@ -26,7 +26,7 @@ pub enum Op {
     /// An element that is there with another value or comment.
     Replace(&'static Map, Element),
     /// An element by its key.
-    Delete(&'static Map, Box<[u8]>),
+    Delete(&'static Map, Bytes),
     /// The rules of a chain that is to be deleted: what they lead to may be deleted, too.
     Flush(String),
     /// A map that no rule uses any more, with its elements.
@@ -80,25 +80,35 @@ pub(crate) fn in_order(mut ops: Vec<Op>) -> Vec<Op> {
 }
 
 /// What makes the old elements the new ones.
-pub(crate) fn compare(old: Vec<Placed>, new: Vec<Placed>) -> Vec<Op> {
-    let by_key = |elements: Vec<Placed>| -> BTreeMap<_, _> {
-        elements.into_iter().map(|(map, element)| ((map.name, element.key.clone()), (map, element))).collect()
+pub(crate) fn compare(mut old: Vec<Placed>, mut new: Vec<Placed>) -> Vec<Op> {
+    if old.is_empty() {
+        return new.into_iter().map(|(map, element)| Op::Add(map, element)).collect();
+    }
+    let order = |(map, element): &Placed, (other_map, other): &Placed| {
+        map.name.cmp(other_map.name).then_with(|| element.key.cmp(&other.key))
     };
-    let mut old = by_key(old);
-    let mut ops = Vec::new();
-    for (key, (map, element)) in by_key(new) {
-        match old.remove(&key) {
+    old.sort_unstable_by(order);
+    new.sort_unstable_by(order);
+    let mut old = old.into_iter().peekable();
+    let mut ops = Vec::with_capacity(new.len());
+    for placed in new {
+        while let Some((map, gone)) = old.next_if(|before| order(before, &placed).is_lt()) {
+            ops.push(Op::Delete(map, gone.key));
+        }
+        let before = old.next_if(|before| order(before, &placed).is_eq());
+        let (map, element) = placed;
+        match before {
             None => ops.push(Op::Add(map, element)),
             Some((_, before)) if before != element => ops.push(Op::Replace(map, element)),
             Some(_) => {}
         }
     }
-    ops.extend(old.into_values().map(|(map, element)| Op::Delete(map, element.key)));
+    ops.extend(old.map(|(map, element)| Op::Delete(map, element.key)));
     ops
 }
 
 /// Elements by their keys.
-pub type Elements = BTreeMap<Box<[u8]>, Element>;
+pub type Elements = BTreeMap<Bytes, Element>;
 
 /// What makes the elements of a map the wanted ones.
 pub(crate) fn compare_map(map: &'static Map, mut there: Elements, wanted: Elements) -> Vec<Op> {
@@ -164,7 +174,7 @@ pub(crate) fn compare_structures(there: &Observed, wanted: &Structure) -> Option
     }
     let mut ops = Vec::new();
     let missing = wanted.maps.values().filter(|map| !there.maps.contains_key(map.name));
-    ops.extend(missing.map(|map| Op::AddMap(map)));
+    ops.extend(missing.map(|map| Op::AddMap(*map)));
     for chain in wanted.chains.values() {
         let standing = there.chains.get(&chain.name);
         if standing.is_none() {

@@ -5,17 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use api::VirtualIP;
 use nft::conntrack::Flow;
-use nft::ruleset::{Value, key};
+use nft::ruleset::{Bytes, Value};
 use store::ObjectName;
 
 use crate::apply::Kernel;
-use crate::elements::{endpoint_comment, frontend_key};
+use crate::elements::{endpoint_comment, frontend_key, twice};
 use crate::error::Result;
 use crate::frontend::{Backend, Frontend, Place, Protocol};
-use crate::layout::{HAIRPINS, KINDS, Kind, Role};
+use crate::layout::{self, HAIRPINS, KINDS, Kind, Role};
 use crate::ops::{Elements, Op, compare_map, compare_structures, in_order};
 use crate::plan::PodAddress;
-use crate::state::{Moved, Places, Plan, Source, State};
+use crate::state::{Places, Plan, Source, State};
 
 const ICMP: u8 = libc::IPPROTO_ICMP as u8;
 const ICMP6: u8 = libc::IPPROTO_ICMPV6 as u8;
@@ -29,6 +29,8 @@ pub struct Proxy<K> {
     node: IpAddr,
     /// The generation in which the table was as the state wants it; none when that is not known.
     settled: Option<u32>,
+    /// Frontends of which endpoints have gone, or that have gone themselves, and whose flows were not looked at since.
+    stale: BTreeSet<Place>,
 }
 
 /// What a sync has done.
@@ -43,11 +45,11 @@ pub struct Done {
 impl<K: Kernel> Proxy<K> {
     /// Nothing is known of the table yet; `node` is the worker's own address.
     pub fn new(kernel: K, state: State, node: IpAddr) -> Self {
-        Self { kernel, state, node, settled: None }
+        Self { kernel, state, node, settled: None, stale: BTreeSet::new() }
     }
 
-    #[cfg(test)]
-    pub(crate) fn kernel(&mut self) -> &mut K {
+    /// The kernel.
+    pub fn kernel(&mut self) -> &mut K {
         &mut self.kernel
     }
 
@@ -65,9 +67,9 @@ impl<K: Kernel> Proxy<K> {
         let places = self.places()?;
         self.state = State::new(self.state.networks().clone());
         self.state.set_places(places);
-        self.state.fill(plans);
+        self.state.fill(plans.into_iter().collect());
         let done = self.repair()?;
-        self.forget_stale(&BTreeSet::new(), &[Protocol::Udp.number(), ICMP, ICMP6])?;
+        self.forget_flows(&[Protocol::Udp.number(), ICMP, ICMP6])?;
         Ok(done)
     }
 
@@ -76,26 +78,32 @@ impl<K: Kernel> Proxy<K> {
     /// # Errors
     /// The kernel's. The state is the new one all the same; [`Proxy::resync`] brings the table to it.
     pub fn change(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) -> Result<Done> {
-        let (ops, moved) = self.state.change(plans);
-        let done = match self.settled {
-            Some(_) if ops.is_empty() => Done::default(),
-            Some(generation) => match self.commit(&ops, Some(generation)) {
-                Ok(()) => Done { ops: ops.len(), repaired: None },
-                // Somebody was there. What is to be done instead, the table says.
-                Err(error) => {
-                    tracing::warn!(error = runtime::chain(&error), "the table is not as it was left");
-                    self.repair()?
-                }
-            },
-            None => self.repair()?,
+        // What somebody else has done is told apart from what is to be done now.
+        let known = match self.settled {
+            Some(_) => Ok(Done::default()),
+            None => self.repair(),
         };
-        self.after(&moved)?;
+        let (ops, moved) = self.state.change(plans);
+        self.stale.extend(moved.into_iter().filter(|moved| moved.stale).map(|moved| moved.frontend.place));
+        let mut done = known?;
+        if !ops.is_empty() {
+            match self.commit(&ops, self.settled) {
+                Ok(()) => done.ops += ops.len(),
+                Err(error) => {
+                    // Somebody was there. What is to be done instead, the table says.
+                    done.ops += self.repair()?.ops;
+                    done.repaired = Some(runtime::chain(&error));
+                }
+            }
+        }
+        self.forget_stale()?;
         Ok(done)
     }
 
     /// Replaces what objects want, and leaves the table to the next look at it.
     pub(crate) fn adopt(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) {
-        self.state.change(plans);
+        let (_, moved) = self.state.change(plans);
+        self.stale.extend(moved.into_iter().filter(|moved| moved.stale).map(|moved| moved.frontend.place));
         self.settled = None;
     }
 
@@ -109,6 +117,7 @@ impl<K: Kernel> Proxy<K> {
         }
         let before = self.settled;
         let done = self.repair()?;
+        self.forget_stale()?;
         // Otherwise it was not known how it was.
         Ok(Done { repaired: done.repaired.filter(|_| before.is_some()), ..done })
     }
@@ -140,13 +149,23 @@ impl<K: Kernel> Proxy<K> {
                 (ops, Default::default())
             }
         };
-        for map in structure.maps.values().filter(|map| !map.is_dynamic()) {
-            let live = if there.maps.contains_key(map.name) {
-                self.kernel.elements(map.name)?
-            } else {
-                Elements::new()
-            };
-            ops.extend(compare_map(map, live, self.state.elements(map)));
+        // Of each map that is there, what is wanted; of others everything is.
+        let mut wanted: BTreeMap<&str, Elements> = there
+            .maps
+            .keys()
+            .filter_map(|name| structure.maps.get_key_value(name.as_str()))
+            .map(|(name, _)| (*name, Elements::new()))
+            .collect();
+        for (map, element) in self.state.placed() {
+            match wanted.get_mut(map.name) {
+                Some(elements) => drop(elements.insert(element.key, element)),
+                None => ops.push(Op::Add(map, element)),
+            }
+        }
+        for (name, wanted) in wanted {
+            if let Some(map) = layout::map(name).filter(|map| !map.is_dynamic()) {
+                ops.extend(compare_map(map, self.kernel.elements(name)?, wanted));
+            }
         }
         Ok(in_order(ops))
     }
@@ -190,9 +209,7 @@ impl<K: Kernel> Proxy<K> {
                 let Some(number) = number.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else {
                     continue;
                 };
-                let mut chosen_key = frontend.to_vec();
-                key::number(&mut chosen_key, number);
-                if let Some(element) = chosen.get(chosen_key.as_slice()) {
+                if let Some(element) = chosen.get(&frontend.number(number)) {
                     place(&mut places, kind, &key, &element.value);
                 }
             }
@@ -219,9 +236,7 @@ impl<K: Kernel> Proxy<K> {
                 let pod = ObjectName::new(&owner.namespace, pod);
                 let backend = Backend { address, port: 0, local: false, name: pod.to_string().into() };
                 if endpoint_comment(&owner.to_string(), &backend) == element.comment {
-                    let mut twice = Vec::new();
-                    (0..2).for_each(|_| key::address(&mut twice, address));
-                    let local = hairpins.contains_key(twice.as_slice());
+                    let local = hairpins.contains_key(&twice(address));
                     found.insert(pod, PodAddress { address, local });
                 }
             }
@@ -231,28 +246,27 @@ impl<K: Kernel> Proxy<K> {
 
     /// Forgets datagrams' flows to endpoints that have gone: as long as a client goes on sending, the kernel would go
     /// on sending them there.
-    fn after(&mut self, moved: &[Moved]) -> Result<()> {
-        let stale: BTreeSet<_> =
-            moved.iter().filter(|moved| moved.stale).map(|moved| moved.frontend.place).collect();
-        let virtual_ip = stale.iter().any(|place| matches!(place, Place::Virtual(_)));
+    fn forget_stale(&mut self) -> Result<()> {
+        let virtual_ip = self.stale.iter().any(|place| matches!(place, Place::Virtual(_)));
         let udp = |place: &Place| {
             matches!(place, Place::Address(_, Protocol::Udp, _) | Place::NodePort(Protocol::Udp, _))
         };
         let mut protocols = Vec::new();
-        if virtual_ip || stale.iter().any(udp) {
+        if virtual_ip || self.stale.iter().any(udp) {
             protocols.push(Protocol::Udp.number());
         }
         if virtual_ip {
             protocols.extend([ICMP, ICMP6]);
         }
-        self.forget_stale(&stale, &protocols)
+        self.forget_flows(&protocols)?;
+        self.stale.clear();
+        Ok(())
     }
 
-    /// `gone`: frontends that may be no more, but were.
-    fn forget_stale(&mut self, gone: &BTreeSet<Place>, protocols: &[u8]) -> Result<()> {
+    fn forget_flows(&mut self, protocols: &[u8]) -> Result<()> {
         for protocol in protocols {
             for flow in self.kernel.flows(*protocol)? {
-                if self.is_stale(&flow, gone) {
+                if self.is_stale(&flow) {
                     self.kernel.forget(&flow)?;
                 }
             }
@@ -261,7 +275,7 @@ impl<K: Kernel> Proxy<K> {
     }
 
     /// Whether a flow goes where no endpoint is.
-    fn is_stale(&self, flow: &Flow, gone: &BTreeSet<Place>) -> bool {
+    fn is_stale(&self, flow: &Flow) -> bool {
         let (ip, port) = (flow.destination.ip(), flow.destination.port());
         let translated = flow.answers_from != flow.destination;
         let mut places = vec![Place::Virtual(ip)];
@@ -276,7 +290,7 @@ impl<K: Kernel> Proxy<K> {
             let balances = [Frontend::new(place), Frontend::outside(place)];
             let mut balances = balances.iter().filter_map(|frontend| self.state.balance(frontend)).peekable();
             if balances.peek().is_none() {
-                if gone.contains(&place) {
+                if self.stale.contains(&place) {
                     return true;
                 }
                 continue;
@@ -293,12 +307,13 @@ impl<K: Kernel> Proxy<K> {
 }
 
 /// A key and the number at its end.
-fn split(key: &[u8]) -> Option<(&[u8], u32)> {
+fn split(key: &Bytes) -> Option<(Bytes, u32)> {
     let (frontend, number) = key.split_last_chunk::<4>()?;
-    Some((frontend, u32::from_ne_bytes(*number)))
+    Some((Bytes::read(frontend)?, u32::from_ne_bytes(*number)))
 }
 
-fn end(value: &Value) -> Option<(IpAddr, u16)> {
+/// The endpoint that a value stands for; of port 0 if it has none.
+pub(crate) fn end(value: &Value) -> Option<(IpAddr, u16)> {
     let Value::Data(data) = value else { return None };
     let port = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes));
     match data.len() {
@@ -309,12 +324,12 @@ fn end(value: &Value) -> Option<(IpAddr, u16)> {
 }
 
 /// Notes an endpoint at the place that its key names.
-fn place(places: &mut Places, kind: Kind, key: &[u8], value: &Value) {
+fn place(places: &mut Places, kind: Kind, key: &Bytes, value: &Value) {
     let (Some((frontend, index)), Some(end)) = (split(key), end(value)) else { return };
-    let all = places.entry((kind, frontend.into())).or_default();
+    let all = places.entry((kind, frontend)).or_default();
     let index = index as usize;
     // Whoever has been at the table may have written anything.
-    if index >= crate::layout::MOST {
+    if index >= layout::MOST {
         return;
     }
     if all.len() <= index {

@@ -5,15 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use nft::ruleset::Map;
+use nft::ruleset::Bytes;
 use store::ObjectName;
 
 use crate::chains::{self, Networks, Structure};
 use crate::elements::{self, Placed, Shared};
 use crate::frontend::{Backend, Balance, Frontend, Target};
 use crate::layout::{self, Kind};
-use crate::ops::{Elements, Observed, Op, compare, compare_structures, in_order};
+use crate::ops::{Observed, Op, compare, compare_structures, in_order};
 
 /// An object that has frontends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +41,7 @@ pub struct Plan {
     /// Its frontends.
     pub frontends: BTreeMap<Frontend, Balance>,
     /// Addresses at which there is nothing but its frontends.
-    pub cluster_ips: BTreeSet<std::net::IpAddr>,
+    pub cluster_ips: BTreeSet<IpAddr>,
     /// What cannot be done, in words.
     pub warnings: Vec<String>,
 }
@@ -48,18 +50,18 @@ pub struct Plan {
 #[derive(Debug, Clone, Default)]
 struct Taken {
     frontends: Box<[Frontend]>,
-    shared: Box<[(Shared, Box<str>)]>,
+    shared: Box<[(Shared, Arc<str>)]>,
 }
 
 /// What those call a thing that have it, each with their number. The first by name counts.
-type Names = Vec<(Box<str>, usize)>;
+type Names = Vec<(Arc<str>, usize)>;
 
 /// Several objects may want the same frontend; the first by name has it.
 type Claims = Vec<(Source, Balance)>;
 
 /// Where endpoints were before, by the map and the key of their frontend: an agent that starts anew leaves them
 /// there.
-pub(crate) type Places = BTreeMap<(Kind, Box<[u8]>), Vec<(std::net::IpAddr, u16)>>;
+pub(crate) type Places = BTreeMap<(Kind, Bytes), Vec<(IpAddr, u16)>>;
 
 /// The desired state.
 #[derive(Debug)]
@@ -69,27 +71,33 @@ pub struct State {
     frontends: BTreeMap<Frontend, Claims>,
     shared: BTreeMap<Shared, Names>,
     structure: Structure,
+    /// Whether elements count connections. That takes the kernel a third of the time of a load.
+    counted: bool,
     places: Places,
 }
+
+/// A table that begins with more services does not count.
+const COUNTED: usize = 1000;
 
 /// What was there before a change, of what the change has touched.
 #[derive(Debug, Default)]
 struct Before {
     frontends: BTreeMap<Frontend, Option<Balance>>,
-    shared: BTreeMap<Shared, Option<Box<str>>>,
+    shared: BTreeMap<Shared, Option<Arc<str>>>,
 }
 
 impl State {
     /// Nothing is wanted but the table.
     #[must_use]
     pub fn new(networks: Networks) -> Self {
-        let structure = chains::structure(&networks, &BTreeSet::new());
+        let structure = chains::structure(&networks, &BTreeSet::new(), true);
         Self {
             networks,
             objects: BTreeMap::new(),
             frontends: BTreeMap::new(),
             shared: BTreeMap::new(),
             structure,
+            counted: true,
             places: Places::new(),
         }
     }
@@ -111,17 +119,18 @@ impl State {
     ) -> (Vec<Op>, Vec<Moved>) {
         let mut before = Before::default();
         for (source, plan) in plans {
-            self.replace(source, plan.unwrap_or_default(), &mut before);
+            self.replace(source, plan.unwrap_or_default(), Some(&mut before));
         }
         self.settle(before)
     }
 
-    /// As [`State::change`] with an object of which nobody needs to know what has to be done.
-    pub(crate) fn fill(&mut self, plans: impl IntoIterator<Item = (Source, Plan)>) {
+    /// The first state, of which nobody needs to know what has to be done.
+    pub(crate) fn fill(&mut self, plans: Vec<(Source, Plan)>) {
+        self.counted = plans.len() <= COUNTED;
         for (source, plan) in plans {
-            self.replace(source, plan, &mut Before::default());
+            self.replace(source, plan, None);
         }
-        self.structure = chains::structure(&self.networks, &self.balancers());
+        self.structure = chains::structure(&self.networks, &self.balancers(), self.counted);
         self.places = Places::new();
     }
 
@@ -143,7 +152,7 @@ impl State {
         }
         let mut ops = compare(old, new);
         if restructured {
-            let structure = chains::structure(&self.networks, &self.balancers());
+            let structure = chains::structure(&self.networks, &self.balancers(), self.counted);
             let observed = Observed::of(&self.structure, &structure);
             // Maps and chains of a name are always made alike.
             ops.extend(compare_structures(&observed, &structure).unwrap_or_default());
@@ -160,40 +169,23 @@ impl State {
         balancers.collect()
     }
 
-    fn replace(&mut self, source: Source, plan: Plan, before: &mut Before) {
+    fn replace(&mut self, source: Source, plan: Plan, mut before: Option<&mut Before>) {
         let old = self.objects.remove(&source).unwrap_or_default();
         for frontend in &old.frontends {
             if !plan.frontends.contains_key(frontend) {
-                self.claim(*frontend, &source, None, before);
+                self.claim(*frontend, &source, None, before.as_deref_mut());
             }
         }
-        let mut shared = Vec::new();
-        shared.extend(plan.cluster_ips.iter().map(|ip| Shared::ClusterIp(*ip)));
-        let backends = plan.frontends.values().flat_map(|balance| balance.target.backends());
-        let mut hairpins: BTreeMap<_, _> = backends
-            .filter(|backend| backend.local)
-            .map(|backend| (backend.address, backend.name.clone()))
-            .collect();
-        shared.extend(hairpins.keys().map(|ip| Shared::Hairpin(*ip)));
-        let name = match &source {
-            Source::Service(name) | Source::VirtualIp(name) => name.to_string(),
-        };
-        let shared: Vec<(Shared, Box<str>)> = shared
-            .into_iter()
-            .map(|shared| match shared {
-                Shared::Hairpin(ip) => (shared, hairpins.remove(&ip).as_deref().unwrap_or_default().into()),
-                _ => (shared, name.as_str().into()),
-            })
-            .collect();
+        let shared = shared_of(&source, &plan);
         for (shared, name) in &shared {
-            self.take(*shared, name, before);
+            self.take(*shared, name, before.as_deref_mut());
         }
         for (shared, name) in &old.shared {
-            self.give_back(*shared, name, before);
+            self.give_back(*shared, name, before.as_deref_mut());
         }
         let frontends: Box<[Frontend]> = plan.frontends.keys().copied().collect();
         for (frontend, balance) in plan.frontends {
-            self.claim(frontend, &source, Some(balance), before);
+            self.claim(frontend, &source, Some(balance), before.as_deref_mut());
         }
         if !frontends.is_empty() || !shared.is_empty() {
             self.objects.insert(source, Taken { frontends, shared: shared.into() });
@@ -201,71 +193,81 @@ impl State {
     }
 
     /// An object's wish for a frontend, or that it has none any more.
-    fn claim(&mut self, frontend: Frontend, source: &Source, balance: Option<Balance>, before: &mut Before) {
-        let old = self.balance(&frontend).cloned();
-        let balance = balance.map(|balance| self.in_place(&frontend, old.as_ref(), balance));
+    fn claim(
+        &mut self,
+        frontend: Frontend,
+        source: &Source,
+        balance: Option<Balance>,
+        mut before: Option<&mut Before>,
+    ) {
         let claims = self.frontends.entry(frontend).or_default();
-        claims.retain(|(other, _)| other != source);
+        let own = claims.iter().position(|(other, _)| other == source);
+        let own = own.map(|at| (at, claims.remove(at).1));
+        let old = match own {
+            Some((0, own)) => Some(own),
+            _ => claims.first().map(|(_, balance)| balance.clone()),
+        };
         if let Some(balance) = balance {
+            let balance = in_place(&mut self.places, &frontend, old.as_ref(), balance);
             let at = claims.partition_point(|(other, _)| other < source);
+            // There is hardly ever another.
+            claims.reserve_exact(1);
             claims.insert(at, (source.clone(), balance));
         }
+        let new = claims.first().map(|(_, balance)| balance);
+        let changed = new != old.as_ref();
+        let kind = Kind::of(&frontend);
+        let marks = |balance: Option<&Balance>| -> Vec<u32> {
+            balance.into_iter().flat_map(|balance| layout::balancers(layout::mark(balance))).collect()
+        };
+        let (taken, given_back) = (marks(new), marks(old.as_ref()));
         if claims.is_empty() {
             self.frontends.remove(&frontend);
         }
-        let new = self.balance(&frontend).cloned();
-        if new == old {
+        if !changed {
             return;
         }
-        let kind = Kind::of(&frontend);
-        let marks = |balance: &Option<Balance>| -> Vec<u32> {
-            balance.iter().flat_map(|balance| layout::balancers(layout::mark(balance))).collect()
-        };
-        for mark in marks(&new) {
-            self.take(Shared::Balancer(kind, mark), &chains::balancer_comment(mark), before);
+        if taken != given_back {
+            for mark in taken {
+                let name = chains::balancer_comment(mark).into();
+                self.take(Shared::Balancer(kind, mark), &name, before.as_deref_mut());
+            }
+            for mark in given_back {
+                let name = chains::balancer_comment(mark).into();
+                self.give_back(Shared::Balancer(kind, mark), &name, before.as_deref_mut());
+            }
         }
-        for mark in marks(&old) {
-            self.give_back(Shared::Balancer(kind, mark), &chains::balancer_comment(mark), before);
+        if let Some(before) = before {
+            before.frontends.entry(frontend).or_insert(old);
         }
-        before.frontends.entry(frontend).or_insert(old);
     }
 
-    /// The endpoints that were there before stay where they were; what is new takes the places of those that have
-    /// gone, and then the last ones theirs.
-    fn in_place(&mut self, frontend: &Frontend, old: Option<&Balance>, mut balance: Balance) -> Balance {
-        let Target::Backends(backends) = &mut balance.target else { return balance };
-        let places: Vec<_> = match old {
-            Some(old) => {
-                old.target.backends().iter().map(|backend| (backend.address, backend.port)).collect()
-            }
-            None => {
-                let key = (Kind::of(frontend), elements::frontend_key(&frontend.place).into_boxed_slice());
-                self.places.remove(&key).unwrap_or_default()
-            }
-        };
-        *backends = keep_places(&places, std::mem::take(backends));
-        balance
-    }
-
-    fn shared_name(&self, shared: &Shared) -> Option<Box<str>> {
+    fn shared_name(&self, shared: &Shared) -> Option<Arc<str>> {
         self.shared.get(shared)?.first().map(|(name, _)| name.clone())
     }
 
-    fn take(&mut self, shared: Shared, name: &str, before: &mut Before) {
-        let there = self.shared_name(&shared);
-        before.shared.entry(shared).or_insert(there);
-        let names = self.shared.entry(shared).or_default();
-        match names.binary_search_by(|(other, _)| (**other).cmp(name)) {
-            Ok(at) => names[at].1 += 1,
-            Err(at) => names.insert(at, (name.into(), 1)),
+    fn note(&self, shared: Shared, before: Option<&mut Before>) {
+        if let Some(before) = before {
+            before.shared.entry(shared).or_insert_with(|| self.shared_name(&shared));
         }
     }
 
-    fn give_back(&mut self, shared: Shared, name: &str, before: &mut Before) {
-        let there = self.shared_name(&shared);
-        before.shared.entry(shared).or_insert(there);
+    fn take(&mut self, shared: Shared, name: &Arc<str>, before: Option<&mut Before>) {
+        self.note(shared, before);
+        let names = self.shared.entry(shared).or_default();
+        match names.binary_search_by(|(other, _)| other.cmp(name)) {
+            Ok(at) => names[at].1 += 1,
+            Err(at) => {
+                names.reserve_exact(1);
+                names.insert(at, (Arc::clone(name), 1));
+            }
+        }
+    }
+
+    fn give_back(&mut self, shared: Shared, name: &Arc<str>, before: Option<&mut Before>) {
+        self.note(shared, before);
         let Some(names) = self.shared.get_mut(&shared) else { return };
-        if let Ok(at) = names.binary_search_by(|(other, _)| (**other).cmp(name)) {
+        if let Ok(at) = names.binary_search_by(|(other, _)| other.cmp(name)) {
             names[at].1 -= 1;
             if names[at].1 == 0 {
                 names.remove(at);
@@ -314,18 +316,55 @@ impl State {
     }
 
     /// The elements that a map is to have.
-    pub(crate) fn elements(&self, map: &Map) -> Elements {
-        let of_map = self.placed().filter(|(other, _)| other.name == map.name);
-        of_map.map(|(_, element)| (element.key.clone(), element)).collect()
+    #[cfg(test)]
+    pub(crate) fn elements(&self, map: &str) -> crate::ops::Elements {
+        let of_map = self.placed().filter(|(other, _)| other.name == map);
+        of_map.map(|(_, element)| (element.key, element)).collect()
     }
 
-    fn placed(&self) -> impl Iterator<Item = Placed> {
+    /// The elements that there are to be, each with its map.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = Placed> {
         let frontends =
             self.frontends().flat_map(|(frontend, balance)| elements::of_frontend(frontend, balance));
         let shared = self.shared.iter();
         let shared = shared.filter_map(|(shared, names)| elements::of_shared(*shared, &names.first()?.0));
         frontends.chain(shared)
     }
+}
+
+/// What an object has in common with others, and what it calls it.
+fn shared_of(source: &Source, plan: &Plan) -> Vec<(Shared, Arc<str>)> {
+    let name: Arc<str> = match source {
+        Source::Service(name) | Source::VirtualIp(name) => name.to_string().into(),
+    };
+    let backends = plan.frontends.values().flat_map(|balance| balance.target.backends());
+    let local = backends.filter(|backend| backend.local);
+    let hairpins: BTreeMap<_, _> = local.map(|backend| (backend.address, &backend.name)).collect();
+    let cluster_ips = plan.cluster_ips.iter().map(|ip| (Shared::ClusterIp(*ip), Arc::clone(&name)));
+    cluster_ips
+        .chain(hairpins.into_iter().map(|(ip, name)| (Shared::Hairpin(ip), Arc::clone(name))))
+        .collect()
+}
+
+/// The endpoints that were there before stay where they were; what is new takes the places of those that have
+/// gone, and then the last ones theirs.
+fn in_place(
+    places: &mut Places,
+    frontend: &Frontend,
+    old: Option<&Balance>,
+    mut balance: Balance,
+) -> Balance {
+    let Target::Backends(backends) = &mut balance.target else { return balance };
+    let places: Vec<_> = match old {
+        Some(old) => old.target.backends().iter().map(|backend| (backend.address, backend.port)).collect(),
+        None if places.is_empty() => return balance,
+        None => {
+            let key = (Kind::of(frontend), elements::frontend_key(&frontend.place));
+            places.remove(&key).unwrap_or_default()
+        }
+    };
+    *backends = keep_places(&places, std::mem::take(backends));
+    balance
 }
 
 /// A frontend whose endpoints have changed.
@@ -352,7 +391,7 @@ impl Moved {
 }
 
 /// Puts what stays where it was, in as many places as there are now.
-fn keep_places(places: &[(std::net::IpAddr, u16)], backends: Vec<Backend>) -> Vec<Backend> {
+fn keep_places(places: &[(IpAddr, u16)], backends: Vec<Backend>) -> Vec<Backend> {
     let before: BTreeMap<_, _> = places.iter().enumerate().map(|(at, end)| (*end, at)).collect();
     let mut placed: Vec<Option<Backend>> = vec![None; backends.len()];
     let mut rest = Vec::new();
@@ -365,6 +404,3 @@ fn keep_places(places: &[(std::net::IpAddr, u16)], backends: Vec<Backend>) -> Ve
     let mut rest = rest.into_iter();
     placed.into_iter().filter_map(|place| place.or_else(|| rest.next())).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -45,6 +45,20 @@ impl Encoder {
         self
     }
 
+    /// A comment as the programs of nftables keep it: type 0 for every object, length, text, zero byte
+    /// (`libnftnl/udata.h`).
+    pub(crate) fn user_data(&mut self, kind: u16, comment: &str) -> &mut Self {
+        self.header(kind, comment.len() + 3);
+        self.0.extend([0, (comment.len() + 1) as u8]);
+        self.0.extend(comment.as_bytes());
+        self.0.push(0);
+        self.pad()
+    }
+
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
     /// Attributes that are encoded already.
     pub(crate) fn append(&mut self, encoded: &[u8]) -> &mut Self {
         self.0.extend(encoded);

@@ -9,8 +9,8 @@
 //! - [`conntrack`]: connections that the kernel tracks: listed and forgotten;
 //! - [`loss`]: links that lose packets, where the kernel has no `netem`.
 //!
-//! The only unsafe code is where libnftnl is called by hand ([`expr`]), and where a message is given to it
-//! ([`ruleset::Change`]).
+//! The only unsafe code is where libnftnl is called by hand: for expressions ([`expr`]), and to write its messages
+//! ([`Transaction`]).
 
 pub mod conntrack;
 mod encode;

@@ -12,8 +12,6 @@ pub(crate) const TABLE: u16 = 1;
 /// A message within a buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message<'a> {
-    /// Where its header starts.
-    pub(crate) at: usize,
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) seq: u32,
@@ -28,7 +26,6 @@ pub(crate) fn messages(buffer: &[u8]) -> impl Iterator<Item = Message<'_>> {
         let header = buffer.get(at..at + HEADER)?;
         let length = u32_ne(header)? as usize;
         let message = Message {
-            at,
             kind: u16_ne(&header[4..])?,
             flags: u16_ne(&header[6..])?,
             seq: u32_ne(&header[8..])?,

@@ -16,13 +16,11 @@ mod rule;
 
 use std::fmt;
 
-use nftnl::{MsgType, NlMsg};
-
 use crate::encode::Encoder;
 use crate::message::{FAMILY_HEADER, HEADER};
 
 pub use element::{Element, Value, Verdict, add_elements, delete_elements};
-pub use field::{Family, Field, Network, key};
+pub use field::{Bytes, Family, Field, Network};
 pub use map::{Contents, Map};
 pub(crate) use read::comment;
 pub use read::{Live, LiveChain, LiveElement, LiveMap, LiveRule, live_elements};
@@ -73,28 +71,14 @@ impl Change {
         HEADER + FAMILY_HEADER + self.body.len()
     }
 
-    fn encode(&self, seq: u32) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.size());
+    pub(crate) fn encode(&self, seq: u32, out: &mut Vec<u8>) {
         out.extend((self.size() as u32).to_ne_bytes());
         out.extend(self.kind.to_ne_bytes());
-        out.extend((self.flags | (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16).to_ne_bytes());
+        out.extend((self.flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
         out.extend(seq.to_ne_bytes());
         out.extend([0; 4]); // port: the kernel knows it
         out.extend([self.family.number(), libc::NFNETLINK_V0 as u8, 0, 0]);
         out.extend(&self.body);
-        out
-    }
-}
-
-#[allow(unsafe_code)]
-// SAFETY: no message is larger than `LARGEST`, which is less than what nftnl wants of its messages.
-unsafe impl NlMsg for Change {
-    unsafe fn write(&self, buf: *mut std::ffi::c_void, seq: u32, _: MsgType) {
-        let bytes = self.encode(seq);
-        assert!(bytes.len() <= LARGEST, "a message of {} bytes", bytes.len());
-        // SAFETY: the caller has room for `nft_nlmsg_maxsize()` bytes, more than the message has, and
-        // nobody else sees the buffer.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.cast::<u8>(), bytes.len()) };
     }
 }
 
@@ -127,7 +111,7 @@ impl Table {
     #[must_use]
     pub fn add(&self, comment: &str) -> Change {
         let mut body = Encoder::default();
-        body.string(TABLE_NAME, &self.name).u32(TABLE_FLAGS, 0).bytes(TABLE_USERDATA, &user_data(comment));
+        body.string(TABLE_NAME, &self.name).u32(TABLE_FLAGS, 0).user_data(TABLE_USERDATA, comment);
         Change::new(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE, self.family, body)
     }
 
@@ -150,7 +134,7 @@ impl Table {
             });
             body.u32(CHAIN_POLICY, libc::NF_ACCEPT as u32).string(CHAIN_TYPE, "nat");
         }
-        body.bytes(CHAIN_USERDATA, &user_data(&chain.comment));
+        body.user_data(CHAIN_USERDATA, &chain.comment);
         Change::new(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE | libc::NLM_F_EXCL, self.family, body)
     }
 
@@ -171,7 +155,7 @@ impl Table {
             inner.append(rule.expressions());
         });
         if !rule.comment().is_empty() {
-            body.bytes(RULE_USERDATA, &user_data(rule.comment()));
+            body.user_data(RULE_USERDATA, rule.comment());
         }
         Change::new(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, self.family, body)
     }
@@ -228,13 +212,7 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// A comment as the programs of nftables keep it: type 0 for every object, length, text, zero byte.
-fn user_data(comment: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_user_data(&mut out, 0, comment);
-    out
-}
-
+/// User data of other types: type, length, text, zero byte.
 fn put_user_data(out: &mut Vec<u8>, kind: u8, text: &str) {
     out.extend([kind, (text.len() + 1) as u8]);
     out.extend(text.as_bytes());

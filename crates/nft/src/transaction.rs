@@ -4,17 +4,33 @@ use std::fmt;
 
 use nftnl::{MsgType, NlMsg};
 
-use crate::message::{Message, messages};
+use crate::message::{FAMILY_HEADER, HEADER, Message, messages};
 use crate::ruleset::Change;
 
 /// Where the flags stand in a message's header (`struct nlmsghdr`).
 const FLAGS: usize = 6;
 
+/// Messages that open and close a batch (`linux/netfilter/nfnetlink.h`).
+const BEGIN: i32 = libc::NFNL_MSG_BATCH_BEGIN;
+const END: i32 = libc::NFNL_MSG_BATCH_END;
+
 /// Changes that the kernel is to make all at once.
-#[derive(Default)]
 pub struct Transaction {
-    batch: nftnl::Batch,
+    /// All messages so far, the one that opens the batch first: the kernel takes each sendmsg for a batch of its own.
+    bytes: Vec<u8>,
     length: usize,
+    /// Where the last object begins.
+    last: usize,
+    /// Where nftnl writes.
+    scratch: Vec<u8>,
+}
+
+impl Default for Transaction {
+    fn default() -> Self {
+        let mut bytes = Vec::new();
+        frame(BEGIN, 0, &mut bytes);
+        Self { bytes, length: 0, last: 0, scratch: Vec::new() }
+    }
 }
 
 impl fmt::Debug for Transaction {
@@ -43,12 +59,28 @@ impl Transaction {
 
     /// Adds a change as it is, whether it adds or deletes.
     pub fn push(&mut self, change: &Change) {
-        self.put(change, MsgType::Add);
+        let seq = self.begin_object();
+        change.encode(seq, &mut self.bytes);
     }
 
-    fn put(&mut self, object: &impl NlMsg, kind: MsgType) {
-        self.batch.add(object, kind);
+    /// Notes that an object follows; gives its sequence number.
+    fn begin_object(&mut self) -> u32 {
         self.length += 1;
+        self.last = self.bytes.len();
+        self.length as u32
+    }
+
+    #[allow(unsafe_code)]
+    fn put(&mut self, object: &impl NlMsg, kind: MsgType) {
+        let seq = self.begin_object();
+        self.scratch.clear();
+        self.scratch.resize(nftnl::nft_nlmsg_maxsize() as usize, 0);
+        // SAFETY: the buffer has room for the largest message there is, as the trait wants.
+        unsafe { object.write(self.scratch.as_mut_ptr().cast(), seq, kind) };
+        // What was written says itself how long it is.
+        let written = messages(&self.scratch).next().map_or(0, |message| HEADER + message.payload.len());
+        self.bytes.extend(self.scratch.get(..written).unwrap_or_default());
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
     /// How many messages it has: the position of the next one.
@@ -65,14 +97,23 @@ impl Transaction {
 
     /// The finished batch.
     #[must_use]
-    pub fn seal(self) -> Batch {
-        let pages = self.batch.finalize();
-        // One buffer, for one sendmsg: the kernel takes each sendmsg for a batch of its own.
-        let mut bytes: Vec<u8> = Vec::with_capacity(pages.iter().map(<[u8]>::len).sum());
-        pages.iter().for_each(|page| bytes.extend(page));
-        acknowledge_last(&mut bytes);
-        Batch { bytes, length: self.length }
+    pub fn seal(mut self) -> Batch {
+        acknowledge_last(&mut self.bytes, self.last);
+        frame(END, self.length as u32 + 1, &mut self.bytes);
+        Batch { bytes: self.bytes, length: self.length }
     }
+}
+
+/// A message that opens or closes a batch.
+fn frame(kind: i32, seq: u32, out: &mut Vec<u8>) {
+    out.extend(((HEADER + FAMILY_HEADER) as u32).to_ne_bytes());
+    out.extend((kind as u16).to_ne_bytes());
+    out.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    out.extend(seq.to_ne_bytes());
+    out.extend([0; 4]); // port: the kernel knows it
+    out.extend([libc::AF_UNSPEC as u8, libc::NFNETLINK_V0 as u8]);
+    // For which part of netfilter it is.
+    out.extend((libc::NFNL_SUBSYS_NFTABLES as u16).to_be_bytes());
 }
 
 /// Asks for one acknowledgement, of the last object.
@@ -80,14 +121,14 @@ impl Transaction {
 /// nftnl asks for one each, and thousands overflow the socket. One is enough: the kernel answers only
 /// after the commit (`nfnetlink_rcv_batch` of net/netfilter/nfnetlink.c). Of the last object, and not
 /// of the message that closes the batch: for that there are answers only since Linux 6.10.
-fn acknowledge_last(bytes: &mut [u8]) {
+fn acknowledge_last(bytes: &mut [u8], last: usize) {
     const ACK: u16 = libc::NLM_F_ACK as u16;
-    let last = messages(bytes).filter(|m| m.nftables().is_some()).last().map(|m| m.at);
-    let flags: Vec<(usize, u16)> = messages(bytes)
-        .map(|m| (m.at, if Some(m.at) == last { m.flags | ACK } else { m.flags & !ACK }))
-        .collect();
-    for (at, flags) in flags {
+    let mut at = 0;
+    while let Some(message) = bytes.get(at..).and_then(|rest| messages(rest).next()) {
+        let flags = if at == last && last > 0 { message.flags | ACK } else { message.flags & !ACK };
+        let length = (HEADER + message.payload.len()).next_multiple_of(4);
         bytes[at + FLAGS..at + FLAGS + 2].copy_from_slice(&flags.to_ne_bytes());
+        at += length;
     }
 }
 
@@ -143,7 +184,6 @@ mod tests {
     use nftnl::{Chain, ProtoFamily, Table};
 
     use super::*;
-    use crate::message::HEADER;
 
     #[test]
     fn one_acknowledgement_is_asked_for_whatever_the_number_of_pages() {

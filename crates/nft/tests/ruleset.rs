@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use net::NetNs;
 use nft::ruleset::{
-    At, Chain, Contents, Element, Family, Field, Hook, Live, Map, Network, Rule, Table, Value, Verdict,
-    add_elements, delete_elements, key, live_elements,
+    At, Bytes, Chain, Contents, Element, Family, Field, Hook, Live, Map, Network, Rule, Table, Value,
+    Verdict, add_elements, delete_elements, live_elements,
 };
 use nft::{Socket, Transaction};
 use testkit::netns;
@@ -101,50 +101,32 @@ fn chains(family: Family) -> Vec<Chain> {
     ]
 }
 
-fn bytes(parts: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
-    let mut out = Vec::new();
-    parts(&mut out);
-    out.into()
-}
-
 fn elements(family: Family) -> Vec<(&'static str, Element)> {
     let (service, pod): (IpAddr, IpAddr) = match family {
         Family::Ip => ("100.64.0.10".parse().unwrap(), "11.0.0.2".parse().unwrap()),
         Family::Ip6 => ("fd00:64::10".parse().unwrap(), "fd00:11::2".parse().unwrap()),
     };
-    let place = |out: &mut Vec<u8>| {
-        key::address(out, service);
-        key::protocol(out, 6);
-        key::port(out, 80);
-    };
-    let target = Value::Data(bytes(|out| {
-        key::address(out, pod);
-        key::port(out, 8080);
-    }));
-    let number = |number| bytes(|out| key::number(out, number));
+    let new = Bytes::default;
+    let place = new().address(service).protocol(6).port(80);
+    let target = Value::Data(new().address(pod).port(8080));
     let element = |key, value, comment: &str| Element { key, value, comment: comment.into() };
-    let with = |number| {
-        bytes(|out| {
-            place(out);
-            key::number(out, number);
-        })
-    };
-    let turn = bytes(|out| {
-        key::address(out, service);
-        key::number(out, 1);
-    });
-    let address = bytes(|out| key::address(out, pod));
-    let twice = [address.clone(), address.clone()].concat().into();
     let goto = Value::Verdict(Verdict::Goto("lb-3".into()));
     vec![
-        ("services", element(bytes(place), Value::Data(number(0x2003)), "default/web:http")),
-        ("endpoints", element(with(2), target.clone(), "default/web:http -> default/web-1")),
-        ("sticky", element(with(0xdead_beef), target, "")),
-        ("dispatch", element(number(3), goto, "three")),
-        ("dispatch", element(number(0x1fff), Value::Verdict(Verdict::Drop), "")),
-        ("virtual", element(turn, Value::Data(address.clone()), "default/vip -> default/c2")),
-        ("ours", element(bytes(|out| key::address(out, service)), Value::Nothing, "default/web")),
-        ("hairpin", element(twice, Value::Nothing, "default/web-1")),
+        ("services", element(place, Value::Data(new().number(0x2003)), "default/web:http")),
+        ("endpoints", element(place.number(2), target.clone(), "default/web:http -> default/web-1")),
+        ("sticky", element(place.number(0xdead_beef), target, "")),
+        ("dispatch", element(new().number(3), goto, "three")),
+        ("dispatch", element(new().number(0x1fff), Value::Verdict(Verdict::Drop), "")),
+        (
+            "virtual",
+            element(
+                new().address(service).number(1),
+                Value::Data(new().address(pod)),
+                "default/vip -> default/c2",
+            ),
+        ),
+        ("ours", element(new().address(service), Value::Nothing, "default/web")),
+        ("hairpin", element(new().address(pod).address(pod), Value::Nothing, "default/web-1")),
     ]
 }
 
@@ -269,7 +251,7 @@ fn elements_change_by_the_thousand_and_the_generation_counts_transactions() {
     let mut socket = load(&ns, &table);
     let before = socket.generation().unwrap();
     let element = |n: u32| Element {
-        key: bytes(|out| key::number(out, 0x10_0000 + n)),
+        key: Bytes::default().number(0x10_0000 + n),
         value: Value::Verdict(Verdict::Goto("lb-3".into())),
         comment: format!("number {n}").into(),
     };

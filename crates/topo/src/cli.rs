@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// An address that stands for pods: `vip add C0 100.64.10.1 c2 c3`
     #[command(subcommand, arg_required_else_help = true)]
     Vip(VipCommand),
+    /// The rules of services on a worker: `proxy show web`
+    #[command(subcommand, arg_required_else_help = true)]
+    Proxy(ProxyCommand),
     /// Names of a cluster: what a look-up costs
     #[command(subcommand, arg_required_else_help = true)]
     Dns(DnsCommand),
@@ -199,6 +202,26 @@ pub(crate) struct VipAddArgs {
     /// The pods' namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProxyCommand {
+    /// Tell in words what a worker's rules do with connections to services, and what they have counted
+    Show(ProxyShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyShowArgs {
+    /// A service or one port of it, as web, default/web or default/web:http; without, all
+    pub(crate) service: Option<String>,
+    /// Worker; without, the cluster's first
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// Cluster, as C0; without, the first of the lab
+    #[arg(long, value_name = "CLUSTER", conflicts_with = "node")]
+    pub(crate) cluster: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

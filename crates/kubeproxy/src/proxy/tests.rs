@@ -99,9 +99,9 @@ fn plans(burst: &[(u8, Option<Wish>)]) -> Vec<(Source, Option<Plan>)> {
 /// The table as the state describes it.
 fn expected(proxy: &Proxy<Fake>) -> crate::fake::Table {
     let structure = proxy.state().structure();
-    let elements = |map: &&'static nft::ruleset::Map| {
-        let elements = if map.is_dynamic() { Elements::new() } else { proxy.state().elements(map) };
-        (map.name.to_owned(), (**map, elements))
+    let elements = |map: &nft::ruleset::Map| {
+        let elements = if map.is_dynamic() { Elements::new() } else { proxy.state().elements(map.name) };
+        (map.name.to_owned(), (*map, elements))
     };
     crate::fake::Table {
         maps: structure.maps.values().map(elements).collect(),

@@ -224,8 +224,8 @@ fn endpoints_come_and_go_and_no_connection_goes_where_none_is() {
         }
         stop.store(true, Ordering::Relaxed);
         let answers = answers.join().unwrap();
-        let failed = answers.iter().filter(|answer| answer.is_err()).count();
-        assert_eq!(failed, 0, "of {}", answers.len());
+        let failed: Vec<_> = answers.iter().filter(|answer| answer.is_err()).collect();
+        assert!(failed.is_empty(), "of {}: {failed:?}", answers.len());
     });
 }
 

@@ -285,11 +285,7 @@ pub(crate) fn endpoint(pod: &Pod) -> Value {
 }
 
 fn write(ns: &NetNs, path: &str, text: &str) {
-    let write = || {
-        std::fs::write(format!("/proc/sys/{path}"), text).unwrap();
-        Ok::<_, Error>(())
-    };
-    ns.run(write).unwrap();
+    ns.run(|| std::fs::write(format!("/proc/sys/{path}"), text).map_err(|e| Error::sys(path, e))).unwrap();
 }
 
 fn route(ns: &NetNs, to: Ipv4Network, via: Ipv4Addr) {

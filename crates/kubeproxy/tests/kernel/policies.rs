@@ -96,9 +96,8 @@ fn a_client_stays_with_its_endpoint_until_that_goes_or_its_time_is_up() {
     let listing = lab.w1.listing();
     assert!(listing.contains("timeout 3h expires"), "{listing}");
     let answer = tcp(&pods[0].ns, WEB).unwrap();
-    let itself = answer.starts_with("p0 ");
-    let expected = if itself { lab.w1.gateway() } else { pods[0].address.to_string() };
-    assert_eq!(client(&answer).to_string(), expected);
+    let own = if answer.starts_with("p0 ") { lab.w1.gateway() } else { pods[0].address.to_string() };
+    assert_eq!(client(&answer).to_string(), own);
 
     // Others may go: the client stays. Its own goes: it gets another, and stays with that.
     let own = pods.iter().find(|pod| pod.name == seen[0]).unwrap();

@@ -146,3 +146,48 @@ fn a_node_port_answers_everyone_at_every_address_of_every_worker() {
     lab.w1.wait_for_listing("tcp . 30080 . 0", false);
     assert_eq!(tcp(&lab.outside, &format!("{W1}:30080")), Err(ErrorKind::ConnectionRefused));
 }
+
+#[test]
+fn the_rules_are_shown_in_words_with_what_they_counted() {
+    let mut lab = Lab::new();
+    let (a, c) = (lab.pod(1, "a"), lab.pod(2, "c"));
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}]);
+    let spec = json!({"type": "NodePort", "clusterIP": "100.64.3.7", "externalTrafficPolicy": "Local", "ports": ports});
+    lab.service("web", spec, &[&a, &c]);
+    lab.service("sticky", json!({"clusterIP": "100.64.3.8", "sessionAffinity": "ClientIP"}), &[&c]);
+    lab.service("empty", json!({"clusterIP": "100.64.3.9"}), &[]);
+    lab.apply(json!({
+        "apiVersion": "knetsim.dev/v1", "kind": "VirtualIP", "metadata": {"name": "100.64.10.1"},
+        "spec": {"address": "100.64.10.1", "addresses": ["11.10.0.2"]},
+    }));
+    for text in ["sticky -> default/c/", "default/empty", "default/web:http -> default/c/", "100.64.10.1 -> "]
+    {
+        lab.w1.wait_for_listing(text, true);
+    }
+    tcp_many(&lab.outside, &format!("{W1}:30080"), 3);
+    tcp_many(&a.ns, "100.64.3.8:80", 2);
+    tcp_many(&lab.outside, "100.64.3.8:80", 2);
+    tcp_many(&a.ns, "100.64.3.9:80", 1);
+    assert!(ask(&udp(&a.ns, "100.64.3.9:53")).is_err());
+    assert!(ask(&udp(&a.ns, "100.64.3.77:53")).is_err());
+    tcp_many(&a.ns, "100.64.10.1:8080", 4);
+    let show = |service| {
+        lab.w1
+            .ns
+            .run(|| Ok::<_, net::Error>(kubeproxy::show(nft::ruleset::Family::Ip, service).unwrap()))
+            .unwrap()
+    };
+    let all = show(None);
+    insta::assert_snapshot!(format!(
+        "{all}{}\n{}",
+        all.counts,
+        serde_json::to_string_pretty(&show(Some("sticky"))).unwrap()
+    ));
+    for name in ["web", "default/web", "default/web:http", "web:http"] {
+        assert_eq!(show(Some(name)).services.keys().collect::<Vec<_>>(), ["default/web:http"], "{name}");
+    }
+    assert!(show(Some("we")).services.is_empty());
+    let nothing =
+        lab.outside.run(|| Ok::<_, net::Error>(kubeproxy::show(nft::ruleset::Family::Ip, None).unwrap()));
+    assert_eq!(nothing.unwrap(), kubeproxy::show::Shown::default());
+}

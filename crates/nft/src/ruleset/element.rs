@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Change, LARGEST, Table, user_data};
+use super::{Bytes, Change, LARGEST, Table};
 use crate::encode::Encoder;
 use crate::message::Attributes;
 
@@ -19,7 +19,7 @@ const VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 
-/// Room for the names and headers of a message.
+/// Room for the names and headers of a message, and for more than the padding at its end.
 const SPARE: usize = 1024;
 
 /// What happens to a packet.
@@ -66,8 +66,8 @@ impl Verdict {
 pub enum Value {
     /// Nothing, in a set.
     Nothing,
-    /// A value, its parts made by [`key`](super::key).
-    Data(Box<[u8]>),
+    /// A value.
+    Data(Bytes),
     /// Where to go.
     Verdict(Verdict),
 }
@@ -75,8 +75,8 @@ pub enum Value {
 /// An element of a map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Element {
-    /// Its parts made by [`key`](super::key).
-    pub key: Box<[u8]>,
+    /// What is looked up.
+    pub key: Bytes,
     /// What is found.
     pub value: Value,
     /// Shown in a listing; at most [`COMMENT`](super::COMMENT) bytes, without quotes.
@@ -99,17 +99,17 @@ impl Element {
                 }
             }
             if !self.comment.is_empty() {
-                inner.bytes(USERDATA, &user_data(&self.comment));
+                inner.user_data(USERDATA, &self.comment);
             }
         });
     }
 
     /// An element as the kernel describes it.
     pub(super) fn decode(element: Attributes<'_>) -> Option<Self> {
-        let key = element.nest(KEY).get(VALUE)?.into();
+        let key = Bytes::read(element.nest(KEY).get(VALUE)?)?;
         let data = element.nest(DATA);
         let value = match (data.get(VALUE), data.get(VERDICT)) {
-            (Some(value), _) => Value::Data(value.into()),
+            (Some(value), _) => Value::Data(Bytes::read(value)?),
             (None, Some(verdict)) => Value::Verdict(Verdict::decode(Attributes(verdict))?),
             (None, None) => Value::Nothing,
         };
@@ -131,12 +131,7 @@ pub fn add_elements<'a>(
     elements: impl IntoIterator<Item = &'a Element>,
 ) -> impl Iterator<Item = Change> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let encoded = elements.into_iter().map(|element| {
-        let mut out = Encoder::default();
-        element.encode(&mut out);
-        out
-    });
-    messages(table, map, libc::NFT_MSG_NEWSETELEM, flags, encoded)
+    messages(table, map, libc::NFT_MSG_NEWSETELEM, flags, elements, |element, out| element.encode(out))
 }
 
 /// Deletes elements by their keys, all of which must be there.
@@ -145,34 +140,33 @@ pub fn delete_elements<'a>(
     map: &str,
     keys: impl IntoIterator<Item = &'a [u8]>,
 ) -> impl Iterator<Item = Change> {
-    let encoded = keys.into_iter().map(|key| {
-        let mut out = Encoder::default();
+    messages(table, map, libc::NFT_MSG_DELSETELEM, 0, keys, |key, out| {
         out.nest(ELEMENT, |inner| encode_key(key, inner));
-        out
-    });
-    messages(table, map, libc::NFT_MSG_DELSETELEM, 0, encoded)
+    })
 }
 
-fn messages(
+fn messages<T>(
     table: &Table,
     map: &str,
     kind: i32,
     flags: i32,
-    mut encoded: impl Iterator<Item = Encoder>,
+    items: impl IntoIterator<Item = T>,
+    encode: impl Fn(&T, &mut Encoder),
 ) -> impl Iterator<Item = Change> {
-    let mut left = encoded.next();
+    let mut items = items.into_iter().peekable();
     std::iter::from_fn(move || {
-        let mut list = left.take()?;
-        for element in encoded.by_ref() {
-            if list.len() + element.len() > LARGEST - SPARE {
-                left = Some(element);
-                break;
-            }
-            list.append(element.as_slice());
-        }
+        items.peek()?;
         let mut body = Encoder::default();
-        body.string(TABLE, &table.name).string(MAP, map).nest(ELEMENTS, |inner| {
-            inner.append(list.as_slice());
+        body.string(TABLE, &table.name).string(MAP, map).nest(ELEMENTS, |list| {
+            while let Some(item) = items.peek() {
+                let before = list.len();
+                encode(item, list);
+                if list.len() > LARGEST - SPARE && before > SPARE {
+                    list.truncate(before);
+                    break;
+                }
+                items.next();
+            }
         });
         Some(Change::new(kind, flags, table.family, body))
     })

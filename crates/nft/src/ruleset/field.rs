@@ -1,7 +1,10 @@
 //! What of a packet makes a key.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use super::rule::{Register, expression};
 use crate::encode::Encoder;
@@ -257,32 +260,105 @@ impl Fields<'_> {
     }
 }
 
-/// Parts of a key or a value, as the kernel has them.
-pub mod key {
-    use std::net::IpAddr;
+/// The longest key: two addresses of IPv6, a protocol and a port.
+const LONGEST: usize = 40;
 
-    /// An address.
-    pub fn address(out: &mut Vec<u8>, address: IpAddr) {
+/// A key or a value, as the kernel has it: parts that begin at every fourth byte. Kept in place, for there are many.
+#[derive(Clone, Copy)]
+pub struct Bytes {
+    length: u8,
+    bytes: [u8; LONGEST],
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self { length: 0, bytes: [0; LONGEST] }
+    }
+}
+
+impl Bytes {
+    /// What the kernel has; none if that is longer than any key here.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() <= LONGEST).then(|| Self::default().with(bytes))
+    }
+
+    fn with(mut self, part: &[u8]) -> Self {
+        let at = usize::from(self.length);
+        self.bytes[at..at + part.len()].copy_from_slice(part);
+        self.length += part.len() as u8;
+        self
+    }
+
+    /// An address follows.
+    ///
+    /// # Panics
+    /// As the others, when it gets longer than any key of this crate's fields.
+    #[must_use]
+    pub fn address(self, address: IpAddr) -> Self {
         match address {
-            IpAddr::V4(v4) => out.extend(v4.octets()),
-            IpAddr::V6(v6) => out.extend(v6.octets()),
+            IpAddr::V4(v4) => self.with(&v4.octets()),
+            IpAddr::V6(v6) => self.with(&v6.octets()),
         }
     }
 
-    /// A protocol by its number.
-    pub fn protocol(out: &mut Vec<u8>, protocol: u8) {
-        out.extend([protocol, 0, 0, 0]);
+    /// A protocol by its number follows.
+    #[must_use]
+    pub fn protocol(self, protocol: u8) -> Self {
+        self.with(&[protocol, 0, 0, 0])
     }
 
-    /// A port.
-    pub fn port(out: &mut Vec<u8>, port: u16) {
-        out.extend(port.to_be_bytes());
-        out.extend([0, 0]);
+    /// A port follows.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        let [high, low] = port.to_be_bytes();
+        self.with(&[high, low, 0, 0])
     }
 
-    /// A mark or a figure.
-    pub fn number(out: &mut Vec<u8>, number: u32) {
-        out.extend(number.to_ne_bytes());
+    /// A mark or a figure follows.
+    #[must_use]
+    pub fn number(self, number: u32) -> Self {
+        self.with(&number.to_ne_bytes())
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl Borrow<[u8]> for Bytes {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
+
+impl PartialOrd for Bytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Bytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
     }
 }
 

@@ -115,9 +115,8 @@ impl Map {
         out
     }
 
-    /// Whether the kernel's description of a set is this one.
+    /// Whether the kernel's description of a set is this one, whether or not elements count.
     pub(super) fn is(&self, table: &Table, theirs: &[u8]) -> bool {
-        let counts = Attributes(theirs).nest(EXPRESSION).string(1).as_deref() == Some("counter");
         /// `NFT_SET_EXPR`
         const EXPRESSIONS: u32 = 0x100;
         let plain = |flags: u32| flags & !EXPRESSIONS;
@@ -133,7 +132,7 @@ impl Map {
                 _ => other == Some(value),
             }
         });
-        same_flags && rest && counts == self.counted
+        same_flags && rest
     }
 }
 

@@ -81,7 +81,7 @@ impl LiveRule {
 pub struct LiveMap(Vec<u8>);
 
 impl LiveMap {
-    /// Whether it is this map.
+    /// Whether it is this map; whether its elements count does not matter.
     #[must_use]
     pub fn is(&self, table: &Table, map: &Map) -> bool {
         map.is(table, &self.0)

@@ -20,10 +20,11 @@ use kubectl::document::{Document, Documents, Place};
 use kubectl::query::{Scope, find};
 use kubectl::targets::{Target, Targets};
 use kubectl::{Error, format};
-use lab::LabName;
+use lab::{Client, LabName};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use store::Store;
+use topology::{Cluster, Topology};
 
 use crate::cli::objects::{DryRun, FileArgs, Form, PlaceArgs, SelectorArgs};
 use crate::enter::{client, join};
@@ -48,27 +49,34 @@ pub(crate) fn with_store(
 ) -> Result<ExitCode> {
     let client = client(lab)?;
     let topology = topology::load(&client.state().topology())?;
-    let found = match cluster {
+    let cluster = find_cluster(&topology, cluster)?;
+    let node = cluster.etcd.first().map(|member| member.name.as_str()).unwrap_or_default();
+    join_network(&client, node)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { command(Store::etcd(&cluster.etcd_endpoints()).await?).await })
+}
+
+/// The cluster of that name; without a name the first.
+pub(crate) fn find_cluster<'a>(topology: &'a Topology, name: Option<&str>) -> Result<&'a Cluster> {
+    let found = match name {
         Some(name) => topology.clusters.iter().find(|cluster| cluster.name == name),
         None => topology.clusters.first(),
     };
-    let Some(cluster) = found else {
+    found.ok_or_else(|| {
         let all: Vec<_> = topology.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-        return Err(Hinted {
-            message: format!("there is no cluster {}", cluster.unwrap_or_default()),
-            hint: format!("there are {}", all.join(", ")),
-        }
-        .into());
-    };
-    let node = cluster.etcd.first().map(|member| member.name.as_str()).unwrap_or_default();
-    // Entered before there is a second thread: a user namespace takes in none (setns(2)).
+        let message = format!("there is no cluster {}", name.unwrap_or_default());
+        Hinted { message, hint: format!("there are {}", all.join(", ")) }.into()
+    })
+}
+
+/// Enters the network of a node, and nothing else of it. To be called before there is a second thread: a user
+/// namespace takes in none (setns(2)).
+pub(crate) fn join_network(client: &Client, node: &str) -> Result<()> {
     let (entry, fds) = client.enter(node)?;
     let needed =
         entry.namespaces.iter().cloned().zip(fds).filter(|(kind, _)| NEEDED.contains(&kind.as_str()));
     let (kinds, fds): (Vec<_>, Vec<_>) = needed.unzip();
-    join(&kinds, &fds)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { command(Store::etcd(&cluster.etcd_endpoints()).await?).await })
+    join(&kinds, &fds)
 }
 
 /// What has gone wrong in a command that goes on all the same, and how it ends.
