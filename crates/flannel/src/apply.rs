@@ -1,5 +1,6 @@
 //! The kernel: looked at, and changed.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
@@ -131,15 +132,23 @@ impl Kernel for Netlink {
         let of = |index: u32| addresses.iter().filter(move |(i, _)| *i == index).map(|(_, a)| *a);
         let owner = addresses.iter().find(|(_, a)| a.ip() == address).map(|(index, _)| *index);
         let external = links.iter().find(|(link, _)| owner == Some(link.index));
+        let devices: Vec<Device> = links
+            .iter()
+            .filter(|(link, _)| is_device_name(&link.name))
+            .map(|(link, info)| device_of(link, info.clone(), of(link.index).collect()))
+            .collect();
+        // The kernel walks through the neighbours of all namespaces; without a device none of them matters.
+        let (neighbours, forwarding) = if devices.is_empty() {
+            (BTreeSet::new(), BTreeSet::new())
+        } else {
+            let neighbours = self.links.neighbours().await?.into_iter().collect();
+            (neighbours, self.links.forwarding().await?.into_iter().collect())
+        };
         Ok(Observed {
             external: external.map(|(link, _)| external_of(link, of(link.index).collect())),
-            devices: links
-                .iter()
-                .filter(|(link, _)| is_device_name(&link.name))
-                .map(|(link, info)| device_of(link, info.clone(), of(link.index).collect()))
-                .collect(),
-            neighbours: self.links.neighbours().await?.into_iter().collect(),
-            forwarding: self.links.forwarding().await?.into_iter().collect(),
+            devices,
+            neighbours,
+            forwarding,
             routes: self.links.gateway_routes().await?.into_iter().collect(),
         })
     }

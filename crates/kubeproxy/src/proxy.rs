@@ -69,7 +69,8 @@ impl<K: Kernel> Proxy<K> {
         self.state.set_places(places);
         self.state.fill(plans.into_iter().collect());
         let done = self.repair()?;
-        self.forget_flows(&[Protocol::Udp.number(), ICMP, ICMP6])?;
+        let protocols = lasting(self.state.frontends().map(|(frontend, _)| &frontend.place));
+        self.forget_flows(&protocols)?;
         Ok(done)
     }
 
@@ -247,17 +248,7 @@ impl<K: Kernel> Proxy<K> {
     /// Forgets datagrams' flows to endpoints that have gone: as long as a client goes on sending, the kernel would go
     /// on sending them there.
     fn forget_stale(&mut self) -> Result<()> {
-        let virtual_ip = self.stale.iter().any(|place| matches!(place, Place::Virtual(_)));
-        let udp = |place: &Place| {
-            matches!(place, Place::Address(_, Protocol::Udp, _) | Place::NodePort(Protocol::Udp, _))
-        };
-        let mut protocols = Vec::new();
-        if virtual_ip || self.stale.iter().any(udp) {
-            protocols.push(Protocol::Udp.number());
-        }
-        if virtual_ip {
-            protocols.extend([ICMP, ICMP6]);
-        }
+        let protocols = lasting(&self.stale);
         self.forget_flows(&protocols)?;
         self.stale.clear();
         Ok(())
@@ -304,6 +295,27 @@ impl<K: Kernel> Proxy<K> {
         }
         false
     }
+}
+
+/// The protocols whose flows to these places may outlive their endpoints. To ask for flows costs more than all else at
+/// the start: the kernel has one table of them for all namespaces, and walks through it.
+fn lasting<'a>(places: impl IntoIterator<Item = &'a Place>) -> Vec<u8> {
+    let (mut udp, mut virtual_ip) = (false, false);
+    for place in places {
+        match place {
+            Place::Virtual(_) => virtual_ip = true,
+            Place::Address(_, Protocol::Udp, _) | Place::NodePort(Protocol::Udp, _) => udp = true,
+            _ => {}
+        }
+    }
+    let mut protocols = Vec::new();
+    if udp || virtual_ip {
+        protocols.push(Protocol::Udp.number());
+    }
+    if virtual_ip {
+        protocols.extend([ICMP, ICMP6]);
+    }
+    protocols
 }
 
 /// A key and the number at its end.
