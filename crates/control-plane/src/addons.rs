@@ -39,6 +39,32 @@ spec:
     - {{name: dns-tcp, port: 53, protocol: TCP, targetPort: 53}}
     - {{name: metrics, port: 9153, protocol: TCP, targetPort: 9153}}
 ---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: coredns
+  namespace: kube-system
+data:
+  Corefile: |
+    .:53 {{
+        errors
+        health {{
+           lameduck 5s
+        }}
+        ready
+        kubernetes cluster.local in-addr.arpa ip6.arpa {{
+           pods insecure
+           fallthrough in-addr.arpa ip6.arpa
+           ttl 5
+        }}
+        prometheus :9153
+        forward . /etc/resolv.conf
+        cache 30
+        loop
+        reload
+        loadbalance
+    }}
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -58,7 +84,7 @@ spec:
       containers:
         - name: coredns
           image: coredns
-          args: [--etcd, \"{etcd}\", --name-server, \"{address}\"]
+          args: [--etcd, \"{etcd}\", --name-server, \"{address}\", --config, kube-system/coredns]
           ports:
             - {{name: dns, containerPort: 53, protocol: UDP}}
             - {{name: dns-tcp, containerPort: 53, protocol: TCP}}

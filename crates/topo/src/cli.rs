@@ -172,6 +172,14 @@ pub(crate) struct DnsServeArgs {
     /// Log every query
     #[arg(long)]
     pub(crate) log: bool,
+    /// The ConfigMap with the Corefile, which then says what is logged and who is asked
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = config_map)]
+    pub(crate) config: Option<store::ObjectName>,
+}
+
+fn config_map(text: &str) -> Result<store::ObjectName, String> {
+    let (namespace, name) = text.split_once('/').ok_or("as NAMESPACE/NAME")?;
+    Ok(store::ObjectName::new(namespace, name))
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use dns::corefile::Classes;
 use lab::LabName;
 use net::delay::DelayLine;
 use runtime::{Health, Notifier};
@@ -126,7 +127,8 @@ async fn serve_dns(args: DnsServeArgs) -> anyhow::Result<ExitCode> {
     let options = dns::Options {
         name_servers: args.name_servers,
         upstreams: args.upstreams,
-        log_queries: args.log,
+        log: if args.log { Classes::ALL } else { Classes::NONE },
+        config: args.config,
         ..dns::Options::new(&args.zone)
     };
     // Who was told of this server a moment ago still asks it (CoreDNS `lameduck`, kubeadm has 5 s).

@@ -30,6 +30,10 @@ impl Upstreams {
         Self { servers: servers.into(), first: AtomicUsize::new(0) }
     }
 
+    pub(super) fn servers(&self) -> &[SocketAddr] {
+        &self.servers
+    }
+
     /// The first answer that is one, ready to be kept; or the first that says why there is none.
     pub(super) async fn ask(&self, key: &Key) -> Option<Vec<u8>> {
         let first = self.first.load(Ordering::Relaxed);
