@@ -9,8 +9,10 @@ use std::sync::Arc;
 use api::types::api::core::v1::ConfigMap;
 use runtime::chain;
 use store::{ObjectName, Reflector, Store};
+use tokio::sync::watch;
 
 use crate::corefile::{Classes, Corefile, Upstream};
+use crate::follow::State;
 use crate::serve::Options;
 use crate::server::Server;
 
@@ -25,8 +27,14 @@ pub(crate) struct Settings {
     pub(crate) upstreams: Vec<SocketAddr>,
 }
 
-/// Never ends.
-pub(crate) async fn follow(store: Store, source: ObjectName, options: Options, server: Arc<Server>) {
+/// Never ends. The server is ready once `state` says that the ConfigMap has been looked for.
+pub(crate) async fn follow(
+    store: Store,
+    source: ObjectName,
+    options: Options,
+    server: Arc<Server>,
+    state: watch::Sender<State>,
+) {
     let (namespace, name) = (source.namespace.as_str(), source.name.as_str());
     let wanted = source.name.clone();
     let maps = Reflector::<ConfigMap>::start_where(&store, Some(namespace), move |map| {
@@ -41,11 +49,13 @@ pub(crate) async fn follow(store: Store, source: ObjectName, options: Options, s
         let text = map.as_ref().and_then(|map| map.data.as_ref()?.get(KEY));
         if text != last.as_ref() {
             if let Some(settings) = read(text.map(String::as_str), &options) {
-                tracing::info!(config = %source, log = ?settings.log, upstreams = ?settings.upstreams, "configured");
+                tracing::info!(config = %source, log = %settings.log, upstreams = ?settings.upstreams, "configured");
                 server.configure(settings);
             }
             last = text.cloned();
         }
+        // That etcd is away is told by those who follow names.
+        state.send_replace(State { synced: true, connected: true, error: None });
         // The reflector is held here.
         if changed.changed().await.is_err() {
             return std::future::pending().await;

@@ -13,6 +13,7 @@
 //!
 //! Sources: `CoreDNS` `man corefile(5)`, plugin `log`, plugin `forward`.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::ResponseCode;
@@ -103,6 +104,16 @@ impl Classes {
 
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits)
+    }
+}
+
+impl fmt::Display for Classes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [(Self::SUCCESS, "success"), (Self::DENIAL, "denial"), (Self::ERROR, "error")];
+        let names: Vec<&str> =
+            all.iter().filter(|(class, _)| self.has(*class)).map(|(_, name)| *name).collect();
+        let names = names.join(" ");
+        f.write_str(if self.0 == 0 { "none" } else { &names })
     }
 }
 
@@ -343,6 +354,7 @@ mod tests {
         let read = read.unwrap();
         assert_eq!(read.log, Classes::DENIAL.and(Classes::ERROR));
         assert!(!read.log.has(Classes::SUCCESS));
+        assert_eq!((read.log.to_string(), Classes::NONE.to_string()), ("denial error".into(), "none".into()));
         let addresses = ["192.0.2.1:53", "192.0.2.2:5353", "[::1]:54", "[2001:db8::1]:53"];
         assert_eq!(read.forward, addresses.map(|text| Upstream::Address(text.parse().unwrap())));
     }

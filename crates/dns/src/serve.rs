@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use runtime::{Backoff, Health, chain};
 use store::{ObjectName, Store};
 use tokio::sync::{Semaphore, watch};
@@ -41,6 +42,8 @@ pub struct Options {
     pub log: Classes,
     /// A ConfigMap with a Corefile, which then says what is logged and who is asked instead of these options.
     pub config: Option<ObjectName>,
+    /// Networks whose addresses only the cluster could have names for.
+    pub own_networks: Vec<IpNetwork>,
 }
 
 impl Options {
@@ -56,6 +59,7 @@ impl Options {
             upstreams: vec![],
             log: Classes::NONE,
             config: None,
+            own_networks: vec![],
         }
     }
 
@@ -100,7 +104,7 @@ impl Bound {
     /// A zone that is none, or an address that cannot be had.
     pub async fn open(options: &Options) -> Result<Self> {
         let index = Index::new(&options.zone, &options.name_servers)?;
-        let server = Arc::new(Server::new(index, options.settings()));
+        let server = Arc::new(Server::new(index, options.settings(), options.own_networks.clone()));
         let mut bound = Self { server, options: options.clone(), udp: vec![], tcp: vec![], http: vec![] };
         for address in &options.listen {
             let udp = udp::open(*address).map_err(|source| Error::listen("UDP", *address, source))?;
@@ -153,7 +157,9 @@ impl Bound {
         tasks.spawn(follower().run::<Service>());
         tasks.spawn(follower().run::<EndpointSlice>());
         if let Some(source) = self.options.config.clone() {
-            tasks.spawn(configure::follow(store.clone(), source, self.options, server.clone()));
+            let (state, seen) = watch::channel(State::default());
+            states.push(seen);
+            tasks.spawn(configure::follow(store.clone(), source, self.options, server.clone(), state));
         }
         tell(&server, states, &health).await;
     }

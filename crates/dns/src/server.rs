@@ -1,19 +1,20 @@
 //! From a packet to its reply.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
+use ipnetwork::IpNetwork;
 
 use crate::configure::Settings;
 use crate::corefile::Classes;
 use crate::forward::{Forwarder, Outcome};
 use crate::metrics::{Gauges, Metrics, Zone, code_name};
 use crate::wire::{self, Packet, Reply, Request, Transport};
-use crate::zone::{Answer, Index, Inside};
+use crate::zone::{self, Answer, Index, Inside};
 
 /// All that answers need.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Server {
     pub(crate) metrics: Metrics,
     /// [`Classes`] of answers that are logged.
     log: AtomicU8,
+    own_networks: Vec<IpNetwork>,
 }
 
 /// What becomes of a packet.
@@ -58,13 +60,14 @@ struct Came {
 }
 
 impl Server {
-    pub(crate) fn new(index: Index, settings: Settings) -> Self {
+    pub(crate) fn new(index: Index, settings: Settings, own_networks: Vec<IpNetwork>) -> Self {
         let server = Self {
             index: RwLock::new(index),
             synced: AtomicBool::new(false),
             forwarder: RwLock::new(None),
             metrics: Metrics::default(),
             log: AtomicU8::new(0),
+            own_networks,
         };
         server.configure(settings);
         server
@@ -181,7 +184,7 @@ impl Server {
     }
 
     fn outside(&self, request: Request, came: Came, out: &mut Vec<u8>) -> Verdict {
-        let forwarder = self.forwarder();
+        let forwarder = self.forwarder().filter(|_| !self.is_nobodys(request.query.name()));
         // Where nobody can be asked, the cluster's names are all that there are. A refusal would make
         // resolvers try again.
         let code = if forwarder.is_none() { ResponseCode::NXDomain } else { ResponseCode::Refused };
@@ -192,6 +195,28 @@ impl Server {
             }
             None => self.reply(&request, request.reply(code), Zone::Others, came, out),
         }
+    }
+
+    /// Whether it is that of an address which others cannot know: one of the cluster's, or one that every network
+    /// has for itself. `ping` and `tcpdump` ask for them without being told to.
+    fn is_nobodys(&self, name: &Name) -> bool {
+        zone::reverse(name).is_some_and(|ip| {
+            let ip = ip.to_canonical();
+            let private = match ip {
+                IpAddr::V4(ip) => {
+                    let [first, second, ..] = ip.octets();
+                    let shared = first == 100 && second & 0xc0 == 64;
+                    ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared
+                }
+                IpAddr::V6(ip) => {
+                    ip.is_unique_local()
+                        || ip.is_unicast_link_local()
+                        || ip.is_loopback()
+                        || ip.is_unspecified()
+                }
+            };
+            private || self.own_networks.iter().any(|network| network.contains(ip))
+        })
     }
 
     /// Asks others, then answers in `out`.

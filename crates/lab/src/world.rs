@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,8 @@ const ZONE: &str = "cluster.local";
 /// What is run for images, beside the table that every lab has.
 pub(crate) const IMAGES: &str = "/run/lab/images.yaml";
 
-/// Makes the world; gives back what could not be had, a line each, none of it vital.
-pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>> {
+/// Makes the world, where the machine's resolvers are asked at `resolver`, if at all; gives back what could not be had, a line each, none of it vital.
+pub(crate) fn make(state: &StateDir, topology: &Topology, resolver: Option<Ipv4Addr>) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     // Opened before /run is covered: the state folder is often below it.
     let folder = File::open(state.path()).map_err(|e| Error::file("open", state.path(), e))?;
@@ -49,7 +50,7 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     // A mount of its own, so that a copy of the world can be had without the namespaces in it.
     mount::fs("tmpfs", Path::new(NETNS), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755")?;
     write_images(topology)?;
-    if let Err(e) = cover_etc(&hosts, topology) {
+    if let Err(e) = cover_etc(&hosts, topology, resolver) {
         notes.push(format!("names do not resolve: {}", runtime::chain(&e)));
     }
     if ["/run", "/etc"].iter().any(|covered| state.path().starts_with(covered)) {
@@ -79,13 +80,19 @@ fn write_images(topology: &Topology) -> Result<()> {
 
 /// An overlay on `/etc`: names of nodes in `hosts`, `/etc/netns` to write to, and whatever a user
 /// changes there stays in the lab.
-fn cover_etc(hosts: &str, topology: &Topology) -> Result<()> {
+fn cover_etc(hosts: &str, topology: &Topology, resolver: Option<Ipv4Addr>) -> Result<()> {
     let (upper, work) = (Path::new(LAB).join("etc"), Path::new(LAB).join("etc.work"));
     make_folder(&upper.join("netns"), 0o755)?;
     make_folder(&work, 0o755)?;
     write(&upper.join("hosts"), hosts)?;
-    // The machine's resolver is out of reach from here; without one, look-ups fail at once.
-    write(&upper.join("resolv.conf"), "# no name server here: names of nodes are in /etc/hosts\n")?;
+    // The machine's resolvers are out of reach from here, but for one place; without it look-ups fail at once.
+    let text = match resolver {
+        Some(address) => {
+            format!("# names of the world outside; those of nodes are in /etc/hosts\nnameserver {address}\n")
+        }
+        None => "# no name server here: names of nodes are in /etc/hosts\n".into(),
+    };
+    write(&upper.join("resolv.conf"), &text)?;
     for cluster in &topology.clusters {
         let Some(text) = nodes_resolv_conf(cluster) else { continue };
         for worker in &cluster.workers {
@@ -121,9 +128,7 @@ fn hosts(topology: &Topology) -> String {
 /// Default` have, the DNS servers among them, would lead back to the DNS.
 fn nodes_resolv_conf(cluster: &Cluster) -> Option<String> {
     let address = topology::dns_address(cluster.service_network).filter(|_| cluster.dns)?;
-    Some(format!(
-        "search default.svc.{ZONE} svc.{ZONE} {ZONE}\nnameserver {address}\noptions timeout:2 attempts:3\n"
-    ))
+    Some(format!("search default.svc.{ZONE} svc.{ZONE} {ZONE}\nnameserver {address}\noptions ndots:5\n"))
 }
 
 /// Whether the user namespace knows only one id (`user_namespaces(7)`: `inside outside length`).

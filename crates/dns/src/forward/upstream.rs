@@ -84,7 +84,14 @@ async fn exchange(server: SocketAddr, key: &Key) -> std::io::Result<Message> {
     query.set_edns(edns);
     let packet = query.to_vec().map_err(std::io::Error::other)?;
     let answer = by_udp(server, &packet, &query).await?;
-    if answer.metadata.truncation { by_tcp(server, &packet, &query).await } else { Ok(answer) }
+    if !answer.metadata.truncation {
+        return Ok(answer);
+    }
+    match by_tcp(server, &packet, &query).await {
+        // Some resolvers are asked by UDP only. A part of the records is better than none.
+        Err(_) if !answer.answers.is_empty() => Ok(answer),
+        whole => whole,
+    }
 }
 
 async fn by_udp(server: SocketAddr, packet: &[u8], query: &Message) -> std::io::Result<Message> {

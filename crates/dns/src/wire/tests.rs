@@ -32,7 +32,7 @@ fn server(wide: u8) -> Server {
         endpoints.join(", ")
     );
     index.put_slice(&serde_yaml::from_str::<EndpointSlice>(&slice).unwrap());
-    let server = Server::new(index, settings(Classes::ALL));
+    let server = Server::new(index, settings(Classes::ALL), vec![]);
     server.set_synced();
     server
 }
@@ -81,7 +81,7 @@ fn a_reply_has_the_number_the_question_and_authority() {
 #[test]
 fn before_the_first_sync_the_server_fails_but_not_for_names_of_others() {
     let index = Index::new("cluster.local", &[]).unwrap();
-    let server = Server::new(index, settings(Classes::NONE));
+    let server = Server::new(index, settings(Classes::NONE), vec![]);
     let code = |name: &str, kind| ask(&server, &query(name, kind)).metadata.response_code;
     assert_eq!(code("web.shop.svc.cluster.local.", RecordType::A), ResponseCode::ServFail);
     assert_eq!(code("dns-version.cluster.local.", RecordType::TXT), ResponseCode::ServFail);
