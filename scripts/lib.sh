@@ -42,6 +42,8 @@ test_needs() {
 unshare | util-linux | util-linux-core | util-linux | util-linux | to test: a namespace a test
 nsenter | util-linux | util-linux-core | util-linux | util-linux | to test: the yardstick of topo exec
 setpriv | util-linux | util-linux-core | util-linux | util-linux | to test: as a user without privileges
+dig     | bind9-dnsutils,dnsutils | bind-utils | bind | bind-utils | to test: names, as people ask for them
+getent  | libc-bin | glibc-common | glibc | glibc | to test: names, as programs ask for them
 plugin:bridge | containernetworking-plugins | containernetworking-plugins | cni-plugins | cni-plugins | to test: real CNI plugins
 TABLE
 }

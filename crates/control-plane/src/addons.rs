@@ -21,8 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const REPLICAS: u32 = 2;
 
 /// The DNS server as two pods behind a service, so that a look-up goes the same way as everything else.
-pub(crate) fn dns(etcd: &[String], service_network: Ipv4Network) -> Option<Manifest> {
+///
+/// `pods` is flannel's configuration, of which its network is taken.
+pub(crate) fn dns(etcd: &[String], service_network: Ipv4Network, pods: &str) -> Option<Manifest> {
     let address = topology::dns_address(service_network)?;
+    let pods: serde_json::Value = serde_json::from_str(pods).unwrap_or_default();
+    let pods =
+        pods["Network"].as_str().map(|network| format!(", --own-network, \"{network}\"")).unwrap_or_default();
     let etcd = etcd.join(",");
     let text = format!(
         "apiVersion: v1
@@ -38,6 +43,32 @@ spec:
     - {{name: dns, port: 53, protocol: UDP, targetPort: 53}}
     - {{name: dns-tcp, port: 53, protocol: TCP, targetPort: 53}}
     - {{name: metrics, port: 9153, protocol: TCP, targetPort: 9153}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: coredns
+  namespace: kube-system
+data:
+  Corefile: |
+    .:53 {{
+        errors
+        health {{
+           lameduck 5s
+        }}
+        ready
+        kubernetes cluster.local in-addr.arpa ip6.arpa {{
+           pods insecure
+           fallthrough in-addr.arpa ip6.arpa
+           ttl 5
+        }}
+        prometheus :9153
+        forward . /etc/resolv.conf
+        cache 30
+        loop
+        reload
+        loadbalance
+    }}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -58,7 +89,7 @@ spec:
       containers:
         - name: coredns
           image: coredns
-          args: [--etcd, \"{etcd}\", --name-server, \"{address}\"]
+          args: [--etcd, \"{etcd}\", --name-server, \"{address}\", --config, kube-system/coredns, --own-network, \"{service_network}\"{pods}]
           ports:
             - {{name: dns, containerPort: 53, protocol: UDP}}
             - {{name: dns-tcp, containerPort: 53, protocol: TCP}}
@@ -114,9 +145,11 @@ mod tests {
 
     #[test]
     fn the_servers_manifest_is_a_good_one() {
-        let manifest = dns(&["http://10.1.0.1:2379".into()], "100.64.0.0/16".parse().unwrap()).unwrap();
+        let (etcd, services) = (["http://10.1.0.1:2379".into()], "100.64.0.0/16".parse().unwrap());
+        let manifest = dns(&etcd, services, r#"{"Network": "11.0.0.0/8"}"#).unwrap();
+        assert!(manifest.text.contains(r#"--own-network, "100.64.0.0/16", --own-network, "11.0.0.0/8"]"#));
         assert!(manifest.text.contains("clusterIP: 100.64.0.10\n"));
         check("C0", &["C0w1"], &[manifest]).unwrap();
-        assert_eq!(dns(&[], "100.64.0.0/30".parse().unwrap()), None, "no room");
+        assert_eq!(dns(&[], "100.64.0.0/30".parse().unwrap(), ""), None, "no room");
     }
 }

@@ -76,7 +76,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let store = Store::etcd(&options.etcd).await?;
     let mut declared = Declared::read(&options.manifests);
     if options.dns {
-        declared.add(addons::dns(&options.etcd, options.service_network));
+        declared.add(addons::dns(&options.etcd, options.service_network, &options.network));
     }
     let pods = declared.pods();
     let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));

@@ -74,6 +74,11 @@ impl Forwarder {
         })
     }
 
+    /// Who is asked.
+    pub(crate) fn upstreams(&self) -> &[SocketAddr] {
+        self.upstreams.servers()
+    }
+
     /// Entries and bytes.
     pub(crate) fn cache_size(&self) -> (usize, usize) {
         self.cache().size()

@@ -10,8 +10,11 @@
 //! - [`zone`]: an index of Services, EndpointSlices and Namespaces, changed object by object, and what it
 //!   answers to a question. Pure;
 //! - [`run`]: the server;
+//! - [`corefile`]: what can be changed while it runs: the query log, and who is asked for other names;
 //! - [`mod@trace`]: what a look-up costs whoever makes it.
 
+mod configure;
+pub mod corefile;
 mod error;
 mod follow;
 mod forward;

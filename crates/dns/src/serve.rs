@@ -8,14 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use runtime::{Backoff, Health, chain};
-use store::Store;
+use store::{ObjectName, Store};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::configure::{self, Settings};
+use crate::corefile::Classes;
 use crate::error::{Error, Result};
 use crate::follow::{Follower, State};
-use crate::forward::Forwarder;
 use crate::server::Server;
 use crate::zone::{EndpointSlice, Index, Namespace, Service};
 
@@ -36,8 +38,12 @@ pub struct Options {
     pub name_servers: Vec<IpAddr>,
     /// The resolvers that know other names; without any there are no other names.
     pub upstreams: Vec<SocketAddr>,
-    /// Whether every question is logged, under the target `dns::query`.
-    pub log_queries: bool,
+    /// Which answers are logged, under the target `dns::query`.
+    pub log: Classes,
+    /// A ConfigMap with a Corefile, which then says what is logged and who is asked instead of these options.
+    pub config: Option<ObjectName>,
+    /// Networks whose addresses only the cluster could have names for.
+    pub own_networks: Vec<IpNetwork>,
 }
 
 impl Options {
@@ -51,12 +57,19 @@ impl Options {
             zone: zone.into(),
             name_servers: vec![],
             upstreams: vec![],
-            log_queries: false,
+            log: Classes::NONE,
+            config: None,
+            own_networks: vec![],
         }
     }
 
-    /// The resolvers without those that are this server itself: it would ask itself.
-    fn others(&self) -> Vec<SocketAddr> {
+    /// What can be changed while it runs.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { log: self.log, upstreams: self.others(self.upstreams.clone()) }
+    }
+
+    /// Resolvers without those that are this server itself: it would ask itself.
+    pub(crate) fn others(&self, upstreams: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let own = |upstream: &SocketAddr| {
             self.listen.contains(upstream)
                 || self.name_servers.contains(&upstream.ip())
@@ -66,7 +79,7 @@ impl Options {
                         && upstream.ip().is_loopback()
                 })
         };
-        let (own, others): (Vec<SocketAddr>, _) = self.upstreams.iter().partition(|upstream| own(upstream));
+        let (own, others): (Vec<SocketAddr>, _) = upstreams.into_iter().partition(own);
         if !own.is_empty() {
             tracing::warn!(?own, "these resolvers are this server itself, and are not asked");
         }
@@ -78,6 +91,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Bound {
     server: Arc<Server>,
+    options: Options,
     udp: Vec<tokio::net::UdpSocket>,
     tcp: Vec<tokio::net::TcpListener>,
     http: Vec<tokio::net::TcpListener>,
@@ -90,8 +104,8 @@ impl Bound {
     /// A zone that is none, or an address that cannot be had.
     pub async fn open(options: &Options) -> Result<Self> {
         let index = Index::new(&options.zone, &options.name_servers)?;
-        let server = Arc::new(Server::new(index, Forwarder::new(&options.others()), options.log_queries));
-        let mut bound = Self { server, udp: vec![], tcp: vec![], http: vec![] };
+        let server = Arc::new(Server::new(index, options.settings(), options.own_networks.clone()));
+        let mut bound = Self { server, options: options.clone(), udp: vec![], tcp: vec![], http: vec![] };
         for address in &options.listen {
             let udp = udp::open(*address).map_err(|source| Error::listen("UDP", *address, source))?;
             // The same port for both, also where the system chooses it.
@@ -142,6 +156,11 @@ impl Bound {
         tasks.spawn(follower().run::<Namespace>());
         tasks.spawn(follower().run::<Service>());
         tasks.spawn(follower().run::<EndpointSlice>());
+        if let Some(source) = self.options.config.clone() {
+            let (state, seen) = watch::channel(State::default());
+            states.push(seen);
+            tasks.spawn(configure::follow(store.clone(), source, self.options, server.clone(), state));
+        }
         tell(&server, states, &health).await;
     }
 }

@@ -1,17 +1,20 @@
 //! From a packet to its reply.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
+use ipnetwork::IpNetwork;
 
+use crate::configure::Settings;
+use crate::corefile::Classes;
 use crate::forward::{Forwarder, Outcome};
 use crate::metrics::{Gauges, Metrics, Zone, code_name};
 use crate::wire::{self, Packet, Reply, Request, Transport};
-use crate::zone::{Answer, Index, Inside};
+use crate::zone::{self, Answer, Index, Inside};
 
 /// All that answers need.
 #[derive(Debug)]
@@ -19,9 +22,12 @@ pub(crate) struct Server {
     index: RwLock<Index>,
     /// Whether the index has been filled once.
     synced: AtomicBool,
-    forwarder: Option<Forwarder>,
+    /// Questions that are under way keep the one that they began with.
+    forwarder: RwLock<Option<Arc<Forwarder>>>,
     pub(crate) metrics: Metrics,
-    log_queries: bool,
+    /// [`Classes`] of answers that are logged.
+    log: AtomicU8,
+    own_networks: Vec<IpNetwork>,
 }
 
 /// What becomes of a packet.
@@ -42,6 +48,7 @@ pub(crate) struct Later {
     /// What is known already: the aliases that lead to `name`.
     inside: Option<Box<Inside>>,
     name: Name,
+    forwarder: Arc<Forwarder>,
     came: Came,
 }
 
@@ -53,14 +60,34 @@ struct Came {
 }
 
 impl Server {
-    pub(crate) fn new(index: Index, forwarder: Option<Forwarder>, log_queries: bool) -> Self {
-        Self {
+    pub(crate) fn new(index: Index, settings: Settings, own_networks: Vec<IpNetwork>) -> Self {
+        let server = Self {
             index: RwLock::new(index),
             synced: AtomicBool::new(false),
-            forwarder,
+            forwarder: RwLock::new(None),
             metrics: Metrics::default(),
-            log_queries,
+            log: AtomicU8::new(0),
+            own_networks,
+        };
+        server.configure(settings);
+        server
+    }
+
+    /// What it logs and whom it asks from now on. With other resolvers it forgets what the former have said.
+    pub(crate) fn configure(&self, settings: Settings) {
+        self.log.store(settings.log.bits(), Ordering::Relaxed);
+        let mut forwarder = self.forwarder.write().unwrap_or_else(PoisonError::into_inner);
+        if forwarder.as_ref().map_or(&[][..], |forwarder| forwarder.upstreams()) != settings.upstreams {
+            *forwarder = Forwarder::new(&settings.upstreams).map(Arc::new);
         }
+    }
+
+    fn forwarder(&self) -> Option<Arc<Forwarder>> {
+        self.forwarder.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn logs(&self, code: ResponseCode, records: bool) -> bool {
+        Classes::from_bits(self.log.load(Ordering::Relaxed)).has(Classes::of(code, records))
     }
 
     /// Changes the zone. Says whether an answer has changed.
@@ -110,7 +137,7 @@ impl Server {
             Packet::Bad(reply) => {
                 let code = reply.write(out);
                 self.metrics.answered(Zone::Unknown, transport, None, code, came.at.elapsed());
-                if self.log_queries {
+                if self.logs(code, false) {
                     tracing::info!(target: "dns::query", "{peer} {} bad query {}", transport.name(), code_name(code));
                 }
                 return Verdict::Reply;
@@ -133,40 +160,70 @@ impl Server {
                 self.reply(&request, request.reply(ResponseCode::Refused), Zone::Unknown, came, out)
             }
             Answer::Outside => self.outside(request, came, out),
-            Answer::Inside(mut inside) => match inside.chase.take().filter(|_| self.asks_others(&request)) {
-                Some(name) => Verdict::Later(Box::new(Later { request, inside: Some(inside), name, came })),
-                None => {
-                    let zone = Zone::Ours(inside.realm);
-                    self.reply(&request, self.inside(&request, *inside), zone, came, out)
+            Answer::Inside(mut inside) => {
+                let others = inside
+                    .chase
+                    .as_ref()
+                    .filter(|_| request.wants_recursion())
+                    .and_then(|_| self.forwarder());
+                match (inside.chase.take(), others) {
+                    (Some(name), Some(forwarder)) => Verdict::Later(Box::new(Later {
+                        request,
+                        inside: Some(inside),
+                        name,
+                        forwarder,
+                        came,
+                    })),
+                    _ => {
+                        let zone = Zone::Ours(inside.realm);
+                        self.reply(&request, self.inside(&request, *inside), zone, came, out)
+                    }
                 }
-            },
+            }
         }
-    }
-
-    fn asks_others(&self, request: &Request) -> bool {
-        self.forwarder.is_some() && request.wants_recursion()
     }
 
     fn outside(&self, request: Request, came: Came, out: &mut Vec<u8>) -> Verdict {
-        if self.asks_others(&request) {
-            let name = request.query.name().clone();
-            return Verdict::Later(Box::new(Later { request, inside: None, name, came }));
-        }
+        let forwarder = self.forwarder().filter(|_| !self.is_nobodys(request.query.name()));
         // Where nobody can be asked, the cluster's names are all that there are. A refusal would make
         // resolvers try again.
-        let alone = self.forwarder.is_none();
-        let code = if alone { ResponseCode::NXDomain } else { ResponseCode::Refused };
-        self.reply(&request, request.reply(code), Zone::Others, came, out)
+        let code = if forwarder.is_none() { ResponseCode::NXDomain } else { ResponseCode::Refused };
+        match forwarder.filter(|_| request.wants_recursion()) {
+            Some(forwarder) => {
+                let name = request.query.name().clone();
+                Verdict::Later(Box::new(Later { request, inside: None, name, forwarder, came }))
+            }
+            None => self.reply(&request, request.reply(code), Zone::Others, came, out),
+        }
+    }
+
+    /// Whether it is that of an address which others cannot know: one of the cluster's, or one that every network
+    /// has for itself. `ping` and `tcpdump` ask for them without being told to.
+    fn is_nobodys(&self, name: &Name) -> bool {
+        zone::reverse(name).is_some_and(|ip| {
+            let ip = ip.to_canonical();
+            let private = match ip {
+                IpAddr::V4(ip) => {
+                    let [first, second, ..] = ip.octets();
+                    let shared = first == 100 && second & 0xc0 == 64;
+                    ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared
+                }
+                IpAddr::V6(ip) => {
+                    ip.is_unique_local()
+                        || ip.is_unicast_link_local()
+                        || ip.is_loopback()
+                        || ip.is_unspecified()
+                }
+            };
+            private || self.own_networks.iter().any(|network| network.contains(ip))
+        })
     }
 
     /// Asks others, then answers in `out`.
     pub(crate) async fn finish(&self, later: Later, out: &mut Vec<u8>) {
-        let Later { request, inside, name, came } = later;
+        let Later { request, inside, name, forwarder, came } = later;
         let zone = inside.as_ref().map_or(Zone::Others, |inside| Zone::Ours(inside.realm));
-        let outcome = match &self.forwarder {
-            Some(forwarder) => forwarder.resolve(&request, &name, &self.metrics).await,
-            None => Outcome::Failed,
-        };
+        let outcome = forwarder.resolve(&request, &name, &self.metrics).await;
         let mut reply = match inside {
             Some(inside) => self.inside(&request, *inside),
             None => request.reply(ResponseCode::NoError),
@@ -201,12 +258,13 @@ impl Server {
         came: Came,
         out: &mut Vec<u8>,
     ) -> Verdict {
-        reply.metadata.recursion_available = self.forwarder.is_some();
+        // Nobody has to go on asking elsewhere; bind's nslookup complains of a server that does not say so.
+        reply.metadata.recursion_available = true;
         let code = reply.write(out);
         let took = came.at.elapsed();
         let (transport, query) = (request.transport, &request.query);
         self.metrics.answered(zone, transport, Some(query.query_type()), code, took);
-        if self.log_queries {
+        if self.logs(code, !reply.answers.is_empty()) {
             let (kind, name, peer) = (query.query_type(), query.name(), came.peer);
             tracing::info!(
                 target: "dns::query",
@@ -221,7 +279,8 @@ impl Server {
 
     /// The counters as text.
     pub(crate) fn render_metrics(&self) -> String {
-        let (cache_entries, cache_bytes) = self.forwarder.as_ref().map_or((0, 0), Forwarder::cache_size);
+        let (cache_entries, cache_bytes) =
+            self.forwarder().map_or((0, 0), |forwarder| forwarder.cache_size());
         let (services, slices) = self.counts();
         let origin = self.index().zone().to_string();
         let gauges = Gauges { services, slices, cache_entries, cache_bytes, synced: self.synced() };

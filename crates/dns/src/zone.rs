@@ -13,6 +13,10 @@
 //! - an `ExternalName` is an alias for every type, and stays in the answer if it leads nowhere (RFC 1034
 //!   section 4.3.2, RFC 6604).
 
+use std::net::IpAddr;
+
+use hickory_proto::rr::Name;
+
 mod answer;
 mod entry;
 mod index;
@@ -31,6 +35,11 @@ pub const TTL: u32 = 5;
 pub const VERSION_TTL: u32 = 28_800;
 /// The version of the specification.
 pub const VERSION: &str = "1.1.0";
+
+/// The address that a name stands for below `in-addr.arpa` or `ip6.arpa`, whoever has it.
+pub(crate) fn reverse(name: &Name) -> Option<IpAddr> {
+    question::reverse(&question::text(name))
+}
 
 #[cfg(test)]
 mod tests;

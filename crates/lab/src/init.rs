@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use topology::Topology;
 
 use crate::error::{Error, Result};
 use crate::protocol::Event;
+use crate::resolver::{Outside, Relay};
 use crate::state::{LabName, StateDir};
 use crate::status::LabStatus;
 use crate::supervisor::{Process, Spec, State, Supervisor};
@@ -33,6 +35,8 @@ use crate::{server, specs, world};
 pub(crate) const LOCK: i32 = 3;
 /// The descriptor of the socket that `topo up` listens on.
 pub(crate) const PROGRESS: i32 = 4;
+/// The first descriptor of a socket to a resolver of the machine.
+const RESOLVERS: i32 = 5;
 /// A process that ends this often without ever being ready will not become so by waiting.
 const HOPELESS: u32 = 5;
 
@@ -49,6 +53,8 @@ pub struct Options {
     pub began: Duration,
     /// How long to wait for everything to be ready.
     pub timeout: Duration,
+    /// The machine's resolvers; their sockets are handed in.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// The clock that all processes of a machine share (`CLOCK_BOOTTIME`).
@@ -108,6 +114,10 @@ pub fn run(options: Options) -> Result<()> {
 
 fn live(options: &Options, reporter: &Reporter) -> Result<()> {
     let lock_file = File::from(process::inherited(LOCK)?);
+    let resolvers = (RESOLVERS..)
+        .zip(&options.resolvers)
+        .map(|(number, address)| Ok(Outside::inherited(*address, process::inherited(number)?)))
+        .collect::<Result<Vec<_>>>()?;
     allow_many_files();
     crate::state::lock_life(&lock_file).map_err(|e| Error::file("lock", options.state.join("lock"), e))?;
     let state = StateDir::at(options.name.clone(), options.state.clone());
@@ -115,14 +125,15 @@ fn live(options: &Options, reporter: &Reporter) -> Result<()> {
     let folder = Folder::open(&state)?;
     let began = Arc::new(AtomicBool::new(false));
     let result = (|| {
-        for note in world::make(&state, &topology)? {
+        let relay = (!resolvers.is_empty()).then(|| relay_node(&topology)).flatten();
+        for note in world::make(&state, &topology, relay.map(|(_, address)| address))? {
             reporter.tell(&Event::Note { text: note });
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| net::Error::sys("start a runtime", e))?;
-        runtime.block_on(stay(options, &state, topology, reporter, &began))
+        runtime.block_on(stay(options, &state, topology, resolvers, reporter, &began))
     })();
     folder.tidy(&state);
     result
@@ -142,6 +153,7 @@ async fn stay(
     options: &Options,
     state: &StateDir,
     topology: Topology,
+    resolvers: Vec<Outside>,
     reporter: &Reporter,
     ready: &Arc<AtomicBool>,
 ) -> Result<()> {
@@ -150,7 +162,7 @@ async fn stay(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unhandled)?;
     let abandoned = reporter.abandoned(ready.clone())?;
     tokio::select! {
-        result = come_up(options, state, topology, reporter, ready) => { result?; }
+        result = come_up(options, state, topology, resolvers, reporter, ready) => { result?; }
         _ = terminate.recv() => return Ok(()),
         _ = abandoned => return Err(Error::Interrupted),
     }
@@ -165,6 +177,7 @@ async fn come_up(
     options: &Options,
     state: &StateDir,
     topology: Topology,
+    resolvers: Vec<Outside>,
     reporter: &Reporter,
     ready: &Arc<AtomicBool>,
 ) -> Result<()> {
@@ -185,6 +198,7 @@ async fn come_up(
     server::open(&lab, &state.socket())?;
     let launcher = Launcher { lab: lab.clone(), state: state.clone(), keep: options.keep.clone() };
     let processes = launcher.build(reporter).await?;
+    relay_names(&lab, resolvers);
     match tokio::time::timeout(options.timeout, lab.wires.apply_file(&lab)).await {
         Ok(done) => done?,
         Err(_) => {
@@ -199,6 +213,33 @@ async fn come_up(
     ready.store(true, Ordering::SeqCst);
     reporter.tell(&Event::Ready);
     Ok(())
+}
+
+/// The node at whose address the machine's resolvers are asked: every DNS pod reaches it, as it reaches etcd.
+fn relay_node(topology: &Topology) -> Option<(&str, Ipv4Addr)> {
+    let cluster = topology.clusters.iter().find(|cluster| cluster.dns)?;
+    cluster.etcd.first().map(|member| (member.name.as_str(), member.address))
+}
+
+/// Asks the machine's resolvers for whoever asks on that node. A lab without them is one that knows no other
+/// names.
+fn relay_names(lab: &Lab, resolvers: Vec<Outside>) {
+    let Some((node, address)) = relay_node(&lab.topology).filter(|_| !resolvers.is_empty()) else { return };
+    let Some(machine) = lab.machine(node) else { return };
+    let bind =
+        || UdpSocket::bind((address, 53)).map_err(|e| net::Error::sys(format!("listen at {address}:53"), e));
+    let relay = machine.net.run(bind).map_err(Error::from).and_then(|inside| {
+        Relay::new(inside, resolvers).map_err(|e| net::Error::sys("ask the machine's resolvers", e).into())
+    });
+    let started = relay.and_then(|relay| {
+        let thread = std::thread::Builder::new().name("resolver".into()).stack_size(128 << 10);
+        thread
+            .spawn(move || relay.run())
+            .map_err(|e| net::Error::sys("ask the machine's resolvers", e).into())
+    });
+    if let Err(error) = started {
+        tracing::warn!(error = chain(&error), "names of the world outside do not resolve");
+    }
 }
 
 /// Starts what belongs on each node as soon as the node is there.

@@ -15,6 +15,7 @@
 mod error;
 mod framing;
 mod logs;
+mod resolver;
 mod server;
 mod specs;
 mod supervisor;
@@ -33,6 +34,7 @@ pub mod status;
 pub use client::Client;
 pub use error::{Error, Result};
 pub use protocol::{Event, Request};
+pub use resolver::VARIABLE as RESOLVERS_VARIABLE;
 pub use start::{Manifest, Start, Started};
 pub use state::{LabName, StateDir};
 pub use status::{LabStatus, PodSummary};

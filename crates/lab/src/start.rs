@@ -23,6 +23,7 @@ use topology::Topology;
 use crate::error::{Error, Result};
 use crate::programs;
 use crate::protocol::Event;
+use crate::resolver::Outside;
 use crate::state::{ChangeLock, KEPT, Life, StateDir};
 
 /// A process that is killed is gone by then, and so is a lab that is being started or ended.
@@ -151,14 +152,18 @@ impl Start<'_> {
         let failed = |e| net::Error::sys("start the first process", e);
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let null = fs::File::open("/dev/null").map_err(failed)?;
+        let resolvers =
+            if self.topology.clusters.iter().any(|c| c.dns) { Outside::all() } else { Vec::new() };
+        let mut keep = vec![lock.as_fd(), theirs.as_fd()];
+        keep.extend(resolvers.iter().map(AsFd::as_fd));
         let mut sandbox = Sandbox {
-            args: self.arguments()?,
+            args: self.arguments(&resolvers)?,
             env: environment(),
             user: !Uid::effective().is_root(),
             net: true,
             mounts: None,
             stdio: [null.as_fd(), log.as_fd(), log.as_fd()],
-            keep: vec![lock.as_fd(), theirs.as_fd()],
+            keep,
         };
         // From here on a Ctrl-C is answered with a clean end.
         let signals = Signals::catch()?;
@@ -211,7 +216,7 @@ impl Start<'_> {
         }
     }
 
-    fn arguments(&self) -> Result<Vec<OsString>> {
+    fn arguments(&self, resolvers: &[Outside]) -> Result<Vec<OsString>> {
         let mut args: Vec<OsString> =
             vec!["topo".into(), "lab".into(), "--name".into(), self.state.name().as_str().into()];
         args.extend(["--state".into(), self.state.path().into()]);
@@ -219,6 +224,9 @@ impl Start<'_> {
         args.extend(["--timeout".into(), self.timeout.as_secs().to_string().into()]);
         if let Some(folder) = self.keep()? {
             args.extend(["--keep".into(), folder.into()]);
+        }
+        for resolver in resolvers {
+            args.extend(["--resolver".into(), resolver.address.to_string().into()]);
         }
         Ok(args)
     }

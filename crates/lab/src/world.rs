@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use net::mount;
 use nix::mount::MsFlags;
-use topology::Topology;
+use topology::{Cluster, Topology};
 
 use crate::error::{Error, Result};
 use crate::state::StateDir;
@@ -21,11 +22,14 @@ pub(crate) const LAB: &str = "/run/lab";
 /// Where network namespaces have names, as `ip-netns(8)` wants.
 pub(crate) const NETNS: &str = "/run/netns";
 
+/// The domain of every cluster, as the agents tell it their pods.
+const ZONE: &str = "cluster.local";
+
 /// What is run for images, beside the table that every lab has.
 pub(crate) const IMAGES: &str = "/run/lab/images.yaml";
 
-/// Makes the world; gives back what could not be had, a line each, none of it vital.
-pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>> {
+/// Makes the world, where the machine's resolvers are asked at `resolver`, if at all; gives back what could not be had, a line each, none of it vital.
+pub(crate) fn make(state: &StateDir, topology: &Topology, resolver: Option<Ipv4Addr>) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     // Opened before /run is covered: the state folder is often below it.
     let folder = File::open(state.path()).map_err(|e| Error::file("open", state.path(), e))?;
@@ -46,8 +50,8 @@ pub(crate) fn make(state: &StateDir, topology: &Topology) -> Result<Vec<String>>
     // A mount of its own, so that a copy of the world can be had without the namespaces in it.
     mount::fs("tmpfs", Path::new(NETNS), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755")?;
     write_images(topology)?;
-    if let Err(e) = cover_etc(&hosts) {
-        notes.push(format!("names of nodes do not resolve: {}", runtime::chain(&e)));
+    if let Err(e) = cover_etc(&hosts, topology, resolver) {
+        notes.push(format!("names do not resolve: {}", runtime::chain(&e)));
     }
     if ["/run", "/etc"].iter().any(|covered| state.path().starts_with(covered)) {
         make_folder(state.path(), 0o700)?;
@@ -76,13 +80,27 @@ fn write_images(topology: &Topology) -> Result<()> {
 
 /// An overlay on `/etc`: names of nodes in `hosts`, `/etc/netns` to write to, and whatever a user
 /// changes there stays in the lab.
-fn cover_etc(hosts: &str) -> Result<()> {
+fn cover_etc(hosts: &str, topology: &Topology, resolver: Option<Ipv4Addr>) -> Result<()> {
     let (upper, work) = (Path::new(LAB).join("etc"), Path::new(LAB).join("etc.work"));
     make_folder(&upper.join("netns"), 0o755)?;
     make_folder(&work, 0o755)?;
     write(&upper.join("hosts"), hosts)?;
-    // The machine's resolver is out of reach from here; without one, look-ups fail at once.
-    write(&upper.join("resolv.conf"), "# no name server here: names of nodes are in /etc/hosts\n")?;
+    // The machine's resolvers are out of reach from here, but for one place; without it look-ups fail at once.
+    let text = match resolver {
+        Some(address) => {
+            format!("# names of the world outside; those of nodes are in /etc/hosts\nnameserver {address}\n")
+        }
+        None => "# no name server here: names of nodes are in /etc/hosts\n".into(),
+    };
+    write(&upper.join("resolv.conf"), &text)?;
+    for cluster in &topology.clusters {
+        let Some(text) = nodes_resolv_conf(cluster) else { continue };
+        for worker in &cluster.workers {
+            let folder = upper.join("netns").join(&worker.name);
+            make_folder(&folder, 0o755)?;
+            write(&folder.join("resolv.conf"), &text)?;
+        }
+    }
     let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
     let covered = mount::fs("overlay", Path::new("/etc"), MsFlags::empty(), &options);
     if covered.is_err() {
@@ -103,6 +121,14 @@ fn hosts(topology: &Topology) -> String {
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text
+}
+
+/// What programs on the workers read, where `ip-netns(8)` looks for it: they ask the cluster's DNS, too, and
+/// may use the short names of the namespace `default`. The kubelet does not read it: what pods of `dnsPolicy:
+/// Default` have, the DNS servers among them, would lead back to the DNS.
+fn nodes_resolv_conf(cluster: &Cluster) -> Option<String> {
+    let address = topology::dns_address(cluster.service_network).filter(|_| cluster.dns)?;
+    Some(format!("search default.svc.{ZONE} svc.{ZONE} {ZONE}\nnameserver {address}\noptions ndots:5\n"))
 }
 
 /// Whether the user namespace knows only one id (`user_namespaces(7)`: `inside outside length`).

@@ -7,7 +7,8 @@
 //!
 //! - [`ruleset`]: tables with chains, maps, elements and comments: written, read, compared;
 //! - [`conntrack`]: connections that the kernel tracks: listed and forgotten;
-//! - [`loss`]: links that lose packets, where the kernel has no `netem`.
+//! - [`loss`]: links that lose packets, where the kernel has no `netem`;
+//! - [`silence`]: a namespace that does not say that nobody listens.
 //!
 //! The only unsafe code is where libnftnl is called by hand: for expressions ([`expr`]), and to write its messages
 //! ([`Transaction`]).
@@ -19,6 +20,7 @@ pub mod expr;
 pub mod loss;
 mod message;
 pub mod ruleset;
+pub mod silence;
 pub mod socket;
 pub mod transaction;
 

@@ -175,6 +175,17 @@ pub(crate) struct DnsServeArgs {
     /// Log every query
     #[arg(long)]
     pub(crate) log: bool,
+    /// The ConfigMap with the Corefile, which then says what is logged and who is asked
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = config_map)]
+    pub(crate) config: Option<store::ObjectName>,
+    /// A network of the cluster: others are not asked for names of its addresses
+    #[arg(long = "own-network")]
+    pub(crate) own_networks: Vec<ipnetwork::IpNetwork>,
+}
+
+fn config_map(text: &str) -> Result<store::ObjectName, String> {
+    let (namespace, name) = text.split_once('/').ok_or("as NAMESPACE/NAME")?;
+    Ok(store::ObjectName::new(namespace, name))
 }
 
 #[derive(Debug, Subcommand)]
@@ -568,6 +579,8 @@ pub(crate) struct LabArgs {
     pub(crate) began: u64,
     #[arg(long)]
     pub(crate) timeout: u64,
+    #[arg(long = "resolver")]
+    pub(crate) resolvers: Vec<std::net::SocketAddr>,
 }
 
 #[derive(Debug, Args)]

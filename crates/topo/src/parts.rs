@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use dns::corefile::Classes;
 use lab::LabName;
 use net::delay::DelayLine;
 use runtime::{Health, Notifier};
@@ -45,6 +46,7 @@ pub(crate) fn lab(args: LabArgs) -> anyhow::Result<ExitCode> {
         keep: args.keep,
         began: Duration::from_nanos(args.began),
         timeout: Duration::from_secs(args.timeout),
+        resolvers: args.resolvers,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -122,11 +124,20 @@ pub(crate) fn dns(lab: &LabName, command: DnsCommand) -> anyhow::Result<ExitCode
 
 async fn serve_dns(args: DnsServeArgs) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
+    // Where it is killed, its address still leads here for a moment. The C library takes a refusal for an answer,
+    // but asks again where nobody says a word.
+    if let Err(error) =
+        nft::silence::keep_silence("a DNS server that is killed is silent: then resolvers ask again")
+    {
+        tracing::warn!(error = runtime::chain(&error), "who asks while this server is killed may be refused");
+    }
     let store = Store::etcd(&args.etcd).await?;
     let options = dns::Options {
         name_servers: args.name_servers,
         upstreams: args.upstreams,
-        log_queries: args.log,
+        log: if args.log { Classes::ALL } else { Classes::NONE },
+        config: args.config,
+        own_networks: args.own_networks,
         ..dns::Options::new(&args.zone)
     };
     // Who was told of this server a moment ago still asks it (CoreDNS `lameduck`, kubeadm has 5 s).

@@ -30,6 +30,10 @@ impl Upstreams {
         Self { servers: servers.into(), first: AtomicUsize::new(0) }
     }
 
+    pub(super) fn servers(&self) -> &[SocketAddr] {
+        &self.servers
+    }
+
     /// The first answer that is one, ready to be kept; or the first that says why there is none.
     pub(super) async fn ask(&self, key: &Key) -> Option<Vec<u8>> {
         let first = self.first.load(Ordering::Relaxed);
@@ -80,7 +84,14 @@ async fn exchange(server: SocketAddr, key: &Key) -> std::io::Result<Message> {
     query.set_edns(edns);
     let packet = query.to_vec().map_err(std::io::Error::other)?;
     let answer = by_udp(server, &packet, &query).await?;
-    if answer.metadata.truncation { by_tcp(server, &packet, &query).await } else { Ok(answer) }
+    if !answer.metadata.truncation {
+        return Ok(answer);
+    }
+    match by_tcp(server, &packet, &query).await {
+        // Some resolvers are asked by UDP only. A part of the records is better than none.
+        Err(_) if !answer.answers.is_empty() => Ok(answer),
+        whole => whole,
+    }
 }
 
 async fn by_udp(server: SocketAddr, packet: &[u8], query: &Message) -> std::io::Result<Message> {

@@ -69,6 +69,23 @@ impl Trace {
     }
 }
 
+impl Trace {
+    /// What would have cost less, if something would: a name that was found as it stands, after all search
+    /// domains, is found at once with a dot at its end.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        let [.., last] = self.tries.as_slice() else { return None };
+        let as_it_is = last.name.strip_suffix('.') == Some(self.name.as_str());
+        (self.tries.len() > 1 && as_it_is && matches!(self.end, End::Found(_))).then(|| {
+            format!(
+                "{}. with a dot at its end would cost 1 name, {}: no search domain is tried",
+                self.name,
+                plural(last.queries.len())
+            )
+        })
+    }
+}
+
 impl Query {
     /// The answer in words.
     #[must_use]
@@ -104,7 +121,8 @@ impl fmt::Display for Trace {
             }
             writeln!(f, "{}", line.trim_end())?;
         }
-        write!(f, "{}", self.sentence())
+        write!(f, "{}", self.sentence())?;
+        self.advice().map_or(Ok(()), |advice| write!(f, "\n{advice}"))
     }
 }
 

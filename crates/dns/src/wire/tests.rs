@@ -7,10 +7,16 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use proptest::prelude::*;
 
 use super::*;
+use crate::configure::Settings;
+use crate::corefile::Classes;
 use crate::server::{Server, Verdict};
 use crate::zone::{EndpointSlice, Index, Namespace, Service};
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4242);
+
+fn settings(log: Classes) -> Settings {
+    Settings { log, upstreams: vec![] }
+}
 
 /// A server that knows `web` and `wide`, a headless service of that many addresses.
 fn server(wide: u8) -> Server {
@@ -26,7 +32,7 @@ fn server(wide: u8) -> Server {
         endpoints.join(", ")
     );
     index.put_slice(&serde_yaml::from_str::<EndpointSlice>(&slice).unwrap());
-    let server = Server::new(index, None, true);
+    let server = Server::new(index, settings(Classes::ALL), vec![]);
     server.set_synced();
     server
 }
@@ -66,7 +72,7 @@ fn a_reply_has_the_number_the_question_and_authority() {
     let metadata = reply.metadata;
     assert_eq!((metadata.id, metadata.message_type), (7, MessageType::Response));
     assert!(metadata.authoritative && metadata.recursion_desired);
-    assert!(!metadata.recursion_available && !metadata.truncation);
+    assert!(metadata.recursion_available && !metadata.truncation);
     assert_eq!(reply.queries[0].name().to_string(), "wEb.Shop.svc.cluster.local.");
     assert_eq!(reply.answers[0].to_string(), "wEb.Shop.svc.cluster.local. 5 IN A 100.64.1.1");
     assert_eq!(reply.edns, None);
@@ -75,7 +81,7 @@ fn a_reply_has_the_number_the_question_and_authority() {
 #[test]
 fn before_the_first_sync_the_server_fails_but_not_for_names_of_others() {
     let index = Index::new("cluster.local", &[]).unwrap();
-    let server = Server::new(index, None, false);
+    let server = Server::new(index, settings(Classes::NONE), vec![]);
     let code = |name: &str, kind| ask(&server, &query(name, kind)).metadata.response_code;
     assert_eq!(code("web.shop.svc.cluster.local.", RecordType::A), ResponseCode::ServFail);
     assert_eq!(code("dns-version.cluster.local.", RecordType::TXT), ResponseCode::ServFail);

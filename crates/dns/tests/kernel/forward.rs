@@ -191,6 +191,50 @@ fn a_long_answer_is_fetched_by_tcp() {
 }
 
 #[test]
+fn a_part_of_a_long_answer_is_better_than_none() {
+    alone(async {
+        // By UDP only, and cut off.
+        let address: SocketAddr = "127.0.0.2:53".parse().unwrap();
+        let socket = UdpSocket::bind(address).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut buffer = [0; 4096];
+            loop {
+                let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+                let mut part = answers(&Message::from_vec(&buffer[..length]).unwrap()).remove(0);
+                part.metadata.truncation = true;
+                socket.send_to(&part.to_vec().unwrap(), peer).await.unwrap();
+            }
+        });
+        let (_store, _server) = cluster(Options { upstreams: vec![address], ..options() }).await;
+        assert_eq!(lookup("www.example.com").await, "192.0.2.80");
+    });
+}
+
+/// `ping` and `tcpdump` ask for names of addresses without being told to.
+#[test]
+fn others_are_not_asked_for_names_of_addresses_that_they_cannot_know() {
+    alone(async {
+        let resolver = Resolver::start(2, answers, is_silent).await;
+        let own = Options { own_networks: vec!["11.0.0.0/8".parse().unwrap()], ..with(&[&resolver]) };
+        let (_store, _server) = cluster(own).await;
+        for text in [
+            "9.0.30.11.in-addr.arpa",
+            "1.0.0.10.in-addr.arpa",
+            "1.2.64.100.in-addr.arpa",
+            "1.0.0.127.in-addr.arpa",
+            "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
+        ] {
+            let answer = udp(&query(3, text, RecordType::PTR)).await;
+            assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{text}");
+        }
+        assert_eq!(resolver.asked(), 0);
+        udp(&query(3, "1.2.128.100.in-addr.arpa", RecordType::PTR)).await;
+        assert_eq!(resolver.asked(), 1);
+    });
+}
+
+#[test]
 fn the_next_resolver_is_asked_when_one_fails_and_first_from_then_on() {
     alone(async {
         let bad = Resolver::start(2, fails, is_silent).await;

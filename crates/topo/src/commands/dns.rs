@@ -49,6 +49,9 @@ fn show(trace: &Trace) {
         output::print_table(&table);
     }
     line(trace.sentence());
+    if let Some(advice) = trace.advice() {
+        line(advice);
+    }
 }
 
 fn document(trace: &Trace) -> Value {
