@@ -199,6 +199,9 @@ kinds! {
     PRIORITY_CLASSES: "scheduling.k8s.io" "v1" "PriorityClass" "priorityclasses" ["pc"] false
         "priorityclasses" => api::scheduling::v1::PriorityClass;
 
+    NODE_INGRESSES: "knetsim.dev" "v1" "NodeIngress" "nodeingresses" ["ning"] false
+        "knetsim.dev/nodeingresses" => crate::node_ingress::NodeIngress;
+
     GATEWAY_CLASSES: "gateway.networking.k8s.io" "v1" "GatewayClass" "gatewayclasses" ["gc"] false
         "gateway.networking.k8s.io/gatewayclasses";
     GATEWAYS: "gateway.networking.k8s.io" "v1" "Gateway" "gateways" ["gtw"] true
@@ -269,6 +272,7 @@ mod tests {
         agrees::<networking::Ingress>();
         agrees::<networking::IngressClass>();
         agrees::<networking::NetworkPolicy>();
+        agrees::<crate::node_ingress::NodeIngress>();
         agrees::<api::scheduling::v1::PriorityClass>();
     }
 

@@ -4,6 +4,7 @@
 //! - [`kinds`]: the kinds in use, found by every name that a user of kubectl types; [`keys`]: their keys;
 //! - [`admit`]: from a document to an object that may be stored: [`decode`] strictly, set [`default`]s,
 //!   [`validate`], refuse in the API server's words;
+//! - [`node_ingress`]: reverse proxies by hand, a kind of our own;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
 //! - [`resolv`]: a pod's `resolv.conf`;
 //! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
@@ -14,12 +15,14 @@
 //! as JSON (as from 1.34 on) and not in Go's syntax.
 
 pub mod admit;
+mod custom;
 pub mod decode;
 pub mod default;
 pub mod field;
 pub mod keys;
 pub mod kinds;
 pub mod names;
+pub mod node_ingress;
 pub mod quantity;
 pub mod resolv;
 pub mod selector;
@@ -31,4 +34,5 @@ pub use field::{FieldError, Invalid};
 pub use k8s_openapi as types;
 pub use keys::Kind;
 pub use kinds::KindInfo;
+pub use node_ingress::{NodeIngress, NodeIngressPath, NodeIngressSpec, NodeIngressStatus};
 pub use selector::{FieldSelector, Selector};
