@@ -1,0 +1,200 @@
+//! Ingresses.
+//!
+//! Source: <https://kubernetes.io/docs/concepts/services-networking/ingress/>; kubernetes
+//! `staging/src/k8s.io/api/networking/v1/types.go`.
+
+use api::names;
+use api::types::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressTLS};
+
+use super::Cluster;
+use super::backend::{Backends, Manner, PortRef};
+use super::claim::{Claim, Classes};
+use super::draft::{Draft, always};
+use super::tls;
+use crate::model::{Action, Choice, Host, Owner, Path, Policy, Protocol, Redirect, RedirectPath, Tls};
+use crate::text;
+
+pub(super) const KIND: &str = "Ingress";
+
+pub(super) fn plan(cluster: &Cluster, backends: &Backends<'_>, draft: &mut Draft<'_>) {
+    let classes = Classes::new(cluster, draft.settings);
+    let mut all: Vec<&Ingress> = cluster.ingresses.values().map(AsRef::as_ref).collect();
+    // The oldest first; names are in order already.
+    all.sort_by_key(|ingress| ingress.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    for ingress in all {
+        let meta = &ingress.metadata;
+        let owner = Owner::new(
+            KIND,
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        );
+        match classes.claim(ingress) {
+            Claim::Ours => {}
+            Claim::Others => continue,
+            Claim::NoClass(class) => {
+                draft.problem(&owner, "ClassNotFound", format!("ingress class {class} does not exist"));
+                continue;
+            }
+        }
+        draft.claim(&owner);
+        if !draft.is_excepted(&owner) {
+            One { ingress, owner, cluster, backends, draft }.plan();
+        }
+    }
+}
+
+/// One Ingress.
+struct One<'a, 'd> {
+    ingress: &'a Ingress,
+    owner: Owner,
+    cluster: &'a Cluster,
+    backends: &'a Backends<'a>,
+    draft: &'a mut Draft<'d>,
+}
+
+impl One<'_, '_> {
+    fn problem(&mut self, reason: &'static str, message: impl Into<String>) {
+        self.draft.problem(&self.owner, reason, message);
+    }
+
+    fn plan(&mut self) {
+        let spec = self.ingress.spec.clone().unwrap_or_default();
+        let rules = spec.rules.as_deref().unwrap_or_default();
+        let tls = self.certificates(spec.tls.as_deref().unwrap_or_default());
+        let default = spec.default_backend.as_ref().map(|backend| self.action(backend));
+        for rule in rules {
+            let Some(host) = self.host(rule.host.as_deref().unwrap_or_default()) else { continue };
+            let tls = find_tls(&tls, rule.host.as_deref().unwrap_or_default());
+            let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
+            for path in paths {
+                self.path(&host, tls, path);
+            }
+            if let Some(action) = &default {
+                self.otherwise(&host, tls, action);
+            }
+        }
+        if let Some(action) = &default {
+            self.otherwise(&Host::Any, find_tls(&tls, ""), action);
+        }
+    }
+
+    /// The host of a rule; none if there can be none of that name.
+    fn host(&mut self, host: &str) -> Option<Host> {
+        let (wrong, host) = match host.strip_prefix("*.") {
+            _ if host.is_empty() => return Some(Host::Any),
+            Some(rest) => (names::wildcard(host), Host::Label(rest.into())),
+            None => (names::dns_subdomain(host), Host::Name(host.into())),
+        };
+        if let Some(why) = wrong.first() {
+            self.problem("InvalidHost", format!("host {:?}: {why}", host.to_string()));
+            return None;
+        }
+        Some(host)
+    }
+
+    /// Which hosts have which certificate; an empty name stands for all hosts.
+    fn certificates(&mut self, entries: &[IngressTLS]) -> Vec<(String, Tls)> {
+        let mut found = Vec::new();
+        for entry in entries {
+            let Some(secret) = entry.secret_name.as_deref().filter(|secret| !secret.is_empty()) else {
+                self.problem("NoCertificate", "its TLS names no secret, and there is no other certificate");
+                continue;
+            };
+            match tls::certificate(self.cluster, &self.owner.namespace, secret, self.draft) {
+                Ok(tls) => {
+                    let hosts = entry.hosts.clone().filter(|hosts| !hosts.is_empty());
+                    let hosts = hosts.unwrap_or_else(|| vec![String::new()]);
+                    found.extend(hosts.into_iter().map(|host| (host, tls.clone())));
+                }
+                Err(why) => self.problem("NoCertificate", format!("{why}; its hosts have no HTTPS")),
+            }
+        }
+        found
+    }
+
+    fn path(&mut self, host: &Host, tls: Option<&Tls>, path: &HTTPIngressPath) {
+        let text = path.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+        let wrong = text::refusal(text).or((!text.starts_with('/')).then_some("it has to begin with /"));
+        if let Some(why) = wrong {
+            return self.problem("InvalidPath", format!("path {text:?}: {why}"));
+        }
+        let place = match path.path_type.as_str() {
+            "Exact" => Path::Exact(text.into()),
+            _ => Path::Prefix(text.trim_end_matches('/').into()),
+        };
+        let action = self.action(&path.backend);
+        self.serve(host, tls, |draft, port, case| draft.locate(port, host, place.clone(), case), &action);
+    }
+
+    fn otherwise(&mut self, host: &Host, tls: Option<&Tls>, action: &Action) {
+        let owner = self.owner.clone();
+        let place = |draft: &mut Draft<'_>, port, case| {
+            let server = draft.server(port, host, &owner);
+            server.otherwise.get_or_insert_with(|| crate::model::Location { cases: vec![case] });
+        };
+        self.serve(host, tls, place, action);
+    }
+
+    /// Puts something in its place on the port of HTTP and, if the host has a certificate, on that of HTTPS.
+    fn serve(
+        &mut self,
+        host: &Host,
+        tls: Option<&Tls>,
+        place: impl Fn(&mut Draft<'_>, u16, crate::model::Case),
+        action: &Action,
+    ) {
+        let (http, https) = (self.draft.settings.http_port, self.draft.settings.https_port);
+        let case = always(&self.owner, action.clone(), Policy::default());
+        let Some(tls) = tls else { return place(self.draft, http, case) };
+        let server = self.draft.server(https, host, &self.owner);
+        let own = server.tls.get_or_insert_with(|| tls.clone());
+        if own != tls {
+            let holder = own.secret.clone();
+            self.problem("CertificateConflict", format!("host {host} has its certificate from {holder}"));
+        }
+        place(self.draft, https, case);
+        let to = Redirect::Parts {
+            scheme: Some("https".into()),
+            host: None,
+            port: (https != 443).then_some(https),
+            path: RedirectPath::Same,
+        };
+        let redirect = always(&self.owner, Action::Redirect { status: 308, to }, Policy::default());
+        place(self.draft, http, redirect);
+    }
+
+    fn action(&mut self, backend: &IngressBackend) -> Action {
+        match self.choice(backend) {
+            Ok(to) => Action::Proxy { to, protocol: Protocol::Http },
+            Err((reason, message)) => {
+                self.problem(reason, message.clone());
+                Action::Answer { status: 503, why: message }
+            }
+        }
+    }
+
+    fn choice(&mut self, backend: &IngressBackend) -> Result<Choice, (&'static str, String)> {
+        let Some(service) = &backend.service else {
+            return Err(("UnsupportedBackend", "a backend that is no service is not supported".into()));
+        };
+        let port = service.port.clone().unwrap_or_default();
+        let port = match (&port.name, port.number) {
+            (Some(name), _) if !name.is_empty() => PortRef::Name(name),
+            (_, number) => PortRef::Number(number.unwrap_or_default()),
+        };
+        let namespace = self.owner.namespace.clone();
+        let manner = Manner::default();
+        let chosen = self.backends.choose(&namespace, &service.name, port, &manner, self.draft);
+        chosen.map_err(|fault| (fault.reason, fault.message))
+    }
+}
+
+/// The certificate of a rule's host: one of that very name, one of a wildcard, one for all.
+fn find_tls<'t>(certificates: &'t [(String, Tls)], host: &str) -> Option<&'t Tls> {
+    let covers =
+        |wildcard: &str| wildcard.strip_prefix("*.").is_some_and(|rest| Host::Label(rest.into()).takes(host));
+    let exact = certificates.iter().find(|(name, _)| name == host && !host.is_empty());
+    let wildcard = || certificates.iter().find(|(name, _)| covers(name));
+    let any = || certificates.iter().find(|(name, _)| name.is_empty());
+    exact.or_else(wildcard).or_else(any).map(|(_, tls)| tls)
+}
