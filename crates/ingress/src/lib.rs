@@ -9,6 +9,7 @@
 //! - [`plan`]: from objects to routes, and what is wrong with the objects; [`model`]: routes, upstreams and
 //!   how requests are handled; [`render`]: the text. All of that is pure;
 //! - [`apply`]: nginx as it is run, and replaced without a request being lost;
+//! - [`show`]: a table of routes for people;
 //! - [`run`]: the controller of a node, which keeps one what the other says.
 //!
 //! A bad object affects itself alone: what can be seen to be wrong is left out of the plan; what only nginx
@@ -22,6 +23,7 @@ mod reconcile;
 pub mod render;
 #[cfg(test)]
 mod sample;
+pub mod show;
 mod sources;
 mod status;
 mod tell;

@@ -48,6 +48,30 @@ pub struct Model {
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
+impl Model {
+    /// What takes a request to a port for a host and a path, as nginx decides it: the host first, then the
+    /// path. None where nobody does. Regular expressions are passed over; what they mean only nginx knows.
+    #[must_use]
+    pub fn find(&self, port: u16, host: &str, path: &str) -> Option<(&Host, Option<&Path>, &Location)> {
+        let host = host.to_ascii_lowercase();
+        let of_port = self.servers.iter().filter(|((at, _), _)| *at == port);
+        let takes = of_port.filter(|((_, own), _)| own.takes(&host)).map(|((_, own), server)| (own, server));
+        // Of two suffixes that match, one is the end of the other.
+        let (own, server) = takes.max_by_key(|(own, _)| match own {
+            Host::Any => (0, 0),
+            Host::Label(rest) => (1, rest.len()),
+            Host::Suffix(rest) => (2, rest.len()),
+            Host::Name(_) => (3, 0),
+        })?;
+        let found =
+            server.locations.iter().filter_map(|(own, location)| Some((own.takes(path)?, own, location)));
+        match found.max_by_key(|(rank, ..)| *rank) {
+            Some((_, path, location)) => Some((own, Some(path), location)),
+            None => Some((own, None, server.otherwise.as_ref()?)),
+        }
+    }
+}
+
 /// Which requests a server takes, by their host. In this order more than one may match, and the first
 /// of `Name`, the longest `Suffix`, `Label` and `Any` counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +149,21 @@ pub enum Path {
     Prefix(String),
     /// Every path that begins with these letters, as nginx has it.
     Beginning(String),
+}
+
+impl Path {
+    /// Whether it takes a path, and how it ranks among others that do.
+    fn takes(&self, path: &str) -> Option<(bool, usize)> {
+        match self {
+            Self::Exact(own) => (own == path).then_some((true, 0)),
+            Self::Prefix(own) => {
+                let rest = path.strip_prefix(own.as_str())?;
+                (rest.is_empty() || rest.starts_with('/')).then_some((false, own.len()))
+            }
+            Self::Beginning(own) => path.starts_with(own.as_str()).then_some((false, own.len())),
+            Self::Regex(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Path {
@@ -268,8 +307,8 @@ pub enum Choice {
     Address(String),
     /// To a name and port that the resolver finds.
     Name(String),
-    /// To nobody; the request is answered with this status.
-    Nobody(u16),
+    /// To nobody, because of this backend; the request is answered with a status.
+    Nobody(u16, String),
     /// By chance, by weights.
     Split(Vec<(u32, Choice)>),
     /// The first whose test is met.

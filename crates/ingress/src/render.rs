@@ -153,7 +153,7 @@ fn upstreams(out: &mut Writer, model: &Model) {
 fn has_name(choice: &Choice) -> bool {
     match choice {
         Choice::Name(_) => true,
-        Choice::Upstream(_) | Choice::Address(_) | Choice::Nobody(_) => false,
+        Choice::Upstream(_) | Choice::Address(_) | Choice::Nobody(..) => false,
         Choice::Split(parts) => parts.iter().any(|(_, choice)| has_name(choice)),
         Choice::Match { arms, otherwise, .. } => {
             has_name(otherwise) || arms.iter().any(|(_, choice)| has_name(choice))

@@ -31,8 +31,11 @@ use crate::render::{CONTROL, Rendered};
 const START: Duration = Duration::from_secs(30);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(1);
-/// Beyond the time for which connections are kept, before the old nginx is told to quit.
-const MARGIN: Duration = Duration::from_millis(100);
+/// Clients that are still connected to an old nginx when all that ask have been sent away, and ask nothing
+/// for so long, may find their connection closed.
+const IDLE: Duration = Duration::from_secs(1);
+/// Between two looks at one that shall end.
+const WATCH: Duration = Duration::from_millis(50);
 /// After so long one that was told to quit is killed; nginx itself waits a minute for what is under way.
 const PATIENCE: Duration = Duration::from_secs(70);
 /// After it ended by itself, it is started again at once, and later each time.
@@ -74,9 +77,18 @@ struct Retired {
     folder: Option<PathBuf>,
     sockets: BTreeMap<u16, OwnedFd>,
     process: Running,
-    /// When it is told to quit, and then when it is killed.
-    next: Instant,
-    told: bool,
+    stage: Stage,
+}
+
+/// How far one is that shall end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has to go on until something else serves.
+    Needed,
+    /// Its clients are sent away until the first time; then it quits when none is left, or at the second.
+    Draining(Instant, Instant),
+    /// It was told to quit, and is killed then.
+    Quitting(Instant),
 }
 
 /// Processes of one nginx.
@@ -167,9 +179,7 @@ impl Generations {
                     folder: Some(folder),
                     sockets: BTreeMap::new(),
                     process: Running::Orphans(group),
-                    // Not before something else serves.
-                    next: Instant::now() + Duration::from_secs(365 * 86_400),
-                    told: false,
+                    stage: Stage::Needed,
                 }),
                 _ => remove(&folder),
             }
@@ -247,19 +257,18 @@ impl Generations {
         if let Err(error) = std::os::unix::fs::symlink(target, &new).and_then(|()| fs::rename(&new, &link)) {
             tracing::warn!(%error, path = %link.display(), "the configuration in service is not linked");
         }
-        let quit = Instant::now() + self.keep + MARGIN;
-        let old = self.current.replace(generation);
-        for retired in self.retired.iter_mut().filter(|one| matches!(one.process, Running::Orphans(_))) {
-            retired.next = retired.next.min(quit);
+        let draining = self.draining();
+        for retired in self.retired.iter_mut().filter(|one| one.stage == Stage::Needed) {
+            retired.stage = draining;
         }
-        self.retired.extend(old.map(|old| Retired {
-            number: Some(old.number),
-            folder: Some(old.folder),
-            sockets: old.sockets,
-            process: Running::Child(old.process),
-            next: quit,
-            told: false,
-        }));
+        if let Some(old) = self.current.replace(generation) {
+            self.retired.push(Retired::of(old, draining));
+        }
+    }
+
+    fn draining(&self) -> Stage {
+        let sent_away = Instant::now() + self.keep;
+        Stage::Draining(sent_away, sent_away + IDLE)
     }
 
     /// The one that serves has ended by itself: the same configuration again, on the same sockets.
@@ -276,24 +285,20 @@ impl Generations {
                 folder: None,
                 sockets: BTreeMap::new(),
                 process: Running::Orphans(old.group),
-                next: Instant::now() + self.keep + MARGIN,
-                told: false,
+                stage: self.draining(),
             });
         }
         Ok(())
     }
 
     /// Tells those whose time has come to end, and clears away those that have.
-    fn retire(&mut self) {
-        let now = Instant::now();
+    async fn retire(&mut self) {
         let mut ended = Vec::new();
         for (i, one) in self.retired.iter_mut().enumerate() {
             if one.process.has_ended() {
                 ended.push(i);
-            } else if one.next <= now {
-                one.process.signal(if one.told { Signal::SIGKILL } else { Signal::SIGQUIT });
-                one.next = now + PATIENCE;
-                one.told = true;
+            } else {
+                one.advance().await;
             }
         }
         for i in ended.into_iter().rev() {
@@ -310,10 +315,50 @@ impl Generations {
 
     /// When there is something to do for those that shall end.
     fn due(&self) -> Option<Instant> {
-        /// Between two looks whether one that was told to has ended.
-        const ENDING: Duration = Duration::from_millis(50);
+        let soon = Instant::now() + WATCH;
+        let due = self.retired.iter().filter_map(|one| match one.stage {
+            Stage::Needed => None,
+            Stage::Draining(from, _) => Some(from.max(soon)),
+            Stage::Quitting(_) => Some(soon),
+        });
+        due.min()
+    }
+}
+
+impl Retired {
+    fn of(old: Generation, stage: Stage) -> Self {
+        Self {
+            number: Some(old.number),
+            folder: Some(old.folder),
+            sockets: old.sockets,
+            process: Running::Child(old.process),
+            stage,
+        }
+    }
+
+    /// Does what is due.
+    async fn advance(&mut self) {
         let now = Instant::now();
-        self.retired.iter().map(|one| if one.told { now + ENDING } else { one.next }).min()
+        match self.stage {
+            Stage::Draining(from, until) if now >= from && (now >= until || self.is_idle().await) => {
+                self.process.signal(Signal::SIGQUIT);
+                self.stage = Stage::Quitting(now + PATIENCE);
+            }
+            Stage::Quitting(at) if now >= at => {
+                self.process.signal(Signal::SIGKILL);
+                self.stage = Stage::Quitting(now + PATIENCE);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether nobody is connected but who asks this.
+    async fn is_idle(&self) -> bool {
+        let (Some(folder), Running::Child(_)) = (&self.folder, &self.process) else { return false };
+        let control = folder.join(CONTROL);
+        let Ok(Ok(status)) = tokio::time::timeout(WATCH, ask(&control)).await else { return false };
+        let active = status.lines().next().and_then(|line| line.strip_prefix("Active connections: "));
+        active.and_then(|active| active.trim().parse::<u64>().ok()).is_some_and(|active| active <= 1)
     }
 }
 
@@ -353,7 +398,6 @@ impl Proxy for Generations {
                 tracing::info!(number, took = ?began.elapsed(), "a configuration is in service");
                 self.serve(generation);
                 self.backoff.reset();
-                self.retire();
                 Ok(())
             }
             Err(error) => {
@@ -364,25 +408,20 @@ impl Proxy for Generations {
     }
 
     async fn stop(&mut self) {
-        let now = Instant::now();
-        self.retired.extend(self.current.take().map(|old| Retired {
-            number: Some(old.number),
-            folder: Some(old.folder),
-            sockets: old.sockets,
-            process: Running::Child(old.process),
-            next: now,
-            told: false,
-        }));
-        for one in &mut self.retired {
-            one.next = one.next.min(now);
+        let now = Stage::Draining(Instant::now(), Instant::now());
+        if let Some(old) = self.current.take() {
+            self.retired.push(Retired::of(old, now));
         }
-        self.retire();
+        for one in self.retired.iter_mut().filter(|one| !matches!(one.stage, Stage::Quitting(_))) {
+            one.stage = now;
+        }
+        self.retire().await;
         let _ = fs::remove_file(self.folder.join(TEXT));
     }
 
     async fn tend(&mut self) -> String {
         loop {
-            self.retire();
+            self.retire().await;
             let due = self.due();
             let rest = async {
                 match due {
@@ -456,7 +495,9 @@ impl Process {
     /// How it ended, with its last words where it went by itself.
     async fn ended(&mut self, status: ExitStatus) -> String {
         // What it printed is in the pipe by now; its children may hold that open.
-        let _ = tokio::time::timeout(Duration::from_millis(50), &mut self.pump).await;
+        if !self.pump.is_finished() {
+            let _ = tokio::time::timeout(Duration::from_millis(50), &mut self.pump).await;
+        }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (status.code(), status.signal()) {
             (Some(code), _) if last.is_empty() => format!("exited with status {code}"),

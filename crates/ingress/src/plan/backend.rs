@@ -119,7 +119,7 @@ impl<'a> Backends<'a> {
         let backend = format!("{service_name}:{}", port.port);
         draft.behind(&key, Behind { backend, ready: endpoints.len(), total: Some(total) });
         if endpoints.is_empty() {
-            return Ok(Choice::Nobody(503));
+            return Ok(Choice::Nobody(503, key));
         }
         let mut about = format!("Service {service_name}, port {}{}", port.port, port_name(port));
         match address {
@@ -261,13 +261,9 @@ pub(super) fn shares(
     shares: &mut Vec<(Option<u32>, Behind)>,
 ) {
     match choice {
-        Choice::Upstream(name) | Choice::Address(name) | Choice::Name(name) => {
+        Choice::Upstream(name) | Choice::Address(name) | Choice::Name(name) | Choice::Nobody(_, name) => {
             let unknown = || Behind { backend: name.clone(), ready: 1, total: None };
             shares.push((percent, behind.get(name).cloned().unwrap_or_else(unknown)));
-        }
-        Choice::Nobody(status) => {
-            shares
-                .push((percent, Behind { backend: format!("nobody ({status})"), ready: 0, total: Some(0) }));
         }
         Choice::Split(parts) => {
             let sum: u64 = parts.iter().map(|(weight, _)| u64::from(*weight)).sum();

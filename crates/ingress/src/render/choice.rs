@@ -45,7 +45,7 @@ pub(super) fn nobody(status: u16) -> String {
 pub(super) fn choose(out: &mut Writer, names: &mut Names, about: &str, choice: &Choice) -> Target {
     match choice {
         Choice::Upstream(name) | Choice::Address(name) => Target::Fixed(name.clone()),
-        Choice::Nobody(status) => Target::Nobody(*status),
+        Choice::Nobody(status, _) => Target::Nobody(*status),
         // A name is found anew every few seconds only if it stands in a variable.
         Choice::Name(name) => {
             let variable = names.take("name", about);

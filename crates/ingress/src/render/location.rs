@@ -18,8 +18,16 @@ pub(super) struct Place<'a> {
     path: Path,
     owner: Option<&'a Owner>,
     cases: Vec<Prepared<'a>>,
-    /// The variable that has the name of a case, where there are several.
-    jump: Option<String>,
+    jump: Option<Jump>,
+}
+
+/// How a location comes to the one that does the work.
+#[derive(Debug)]
+enum Jump {
+    /// It is the only one.
+    To(String),
+    /// This variable has its name.
+    By(String),
 }
 
 #[derive(Debug)]
@@ -47,11 +55,17 @@ impl<'a> Place<'a> {
             location.cases.iter().map(|case| Prepared::new(out, names, about, case)).collect();
         let simple = matches!(location.cases.as_slice(), [case] if case.when.is_empty());
         out.owned_by(owner);
-        let jump = (!simple).then(|| {
-            let cases: Vec<_> =
-                cases.iter().map(|one| (one.case.when.as_slice(), one.name.clone())).collect();
-            choice::first_of(out, names, about, &cases, "nowhere")
-        });
+        // From a path with a slash at its end that is passed on, nginx makes another one without, which
+        // redirects to the first; not from one that jumps.
+        let slash = matches!(&path, Path::Exact(path) if path.len() > 1 && path.ends_with('/'));
+        let jump = match cases.first() {
+            Some(only) if simple => slash.then(|| Jump::To(only.name.clone())),
+            _ => {
+                let cases: Vec<_> =
+                    cases.iter().map(|one| (one.case.when.as_slice(), one.name.clone())).collect();
+                Some(Jump::By(choice::first_of(out, names, about, &cases, "nowhere")))
+            }
+        };
         Self { path, owner, cases, jump }
     }
 
@@ -65,9 +79,12 @@ impl<'a> Place<'a> {
             }
             out.open("location", words);
             match (&self.jump, self.cases.first()) {
-                (Some(variable), _) => {
-                    let to = [Part::Text("@"), Part::Variable(variable)];
-                    out.put("error_page", [JUMP.into(), "=".into(), Word::of(&to)]);
+                (Some(jump), _) => {
+                    let name = match jump {
+                        Jump::To(name) => Part::Text(name),
+                        Jump::By(variable) => Part::Variable(variable),
+                    };
+                    out.put("error_page", [JUMP.into(), "=".into(), Word::of(&[Part::Text("@"), name])]);
                     out.put("return", [JUMP.into()]);
                 }
                 (None, Some(one)) => one.body(out),
@@ -79,7 +96,7 @@ impl<'a> Place<'a> {
             out.owned_by(Some(&one.case.owner));
             if self.jump.is_some() {
                 out.gap();
-                out.comment(&format!("{}: {}, case {}", one.case.owner, self.path, shown(one.case)));
+                out.comment(&format!("{}: {}{}", one.case.owner, self.path, shown(one.case)));
                 out.open("location", [Word::text(&format!("@{}", one.name))]);
                 one.body(out);
                 out.close();
@@ -107,7 +124,7 @@ impl<'a> Place<'a> {
 
 /// Whether any of these places jumps, so that there has to be a place for those that meet no condition.
 pub(super) fn any_jumps(places: &[Place<'_>]) -> bool {
-    places.iter().any(|place| place.jump.is_some())
+    places.iter().any(|place| matches!(place.jump, Some(Jump::By(_))))
 }
 
 fn shown(case: &Case) -> String {
@@ -125,7 +142,7 @@ fn shown(case: &Case) -> String {
         }
     });
     let shown: Vec<_> = shown.collect();
-    if shown.is_empty() { "otherwise".into() } else { shown.join(", ") }
+    if shown.is_empty() { String::new() } else { format!(", if {}", shown.join(" and ")) }
 }
 
 impl<'a> Prepared<'a> {
@@ -195,7 +212,7 @@ impl<'a> Prepared<'a> {
 /// With which statuses a choice may end at nobody.
 fn nobodies(choice: &Choice, statuses: &mut BTreeSet<u16>) {
     match choice {
-        Choice::Nobody(status) => drop(statuses.insert(*status)),
+        Choice::Nobody(status, _) => drop(statuses.insert(*status)),
         Choice::Split(parts) => parts.iter().for_each(|(_, choice)| nobodies(choice, statuses)),
         Choice::Match { arms, otherwise, .. } => {
             nobodies(otherwise, statuses);

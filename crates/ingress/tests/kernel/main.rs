@@ -2,5 +2,9 @@
 // clippy.toml allows it in tests, but does not see that their helpers are part of them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod by_hand;
 mod examples;
+mod load;
+mod matching;
+mod operation;
 mod site;

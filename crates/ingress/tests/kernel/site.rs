@@ -307,6 +307,11 @@ pub(crate) async fn get(host: &str, path: &str) -> Result<Answer, String> {
     send(80, Request::get(path).header("host", host).body(Full::default()).unwrap()).await
 }
 
+/// Asks another port.
+pub(crate) async fn get_at(port: u16, path: &str) -> Result<Answer, String> {
+    send(port, Request::get(path).header("host", "localhost").body(Full::default()).unwrap()).await
+}
+
 /// Sends a request over a connection of its own.
 pub(crate) async fn send(port: u16, request: Request<Full<Bytes>>) -> Result<Answer, String> {
     Connection::open(port).await?.send(request).await
@@ -327,11 +332,6 @@ impl Connection {
         let mut driver = JoinSet::new();
         driver.spawn(async move { drop(connection.await) });
         Ok(Self { sender, _driver: driver })
-    }
-
-    /// Whether another request can be sent over it.
-    pub(crate) async fn is_open(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
     }
 
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
