@@ -3,6 +3,7 @@
 //! A bad object affects itself alone: what cannot be served of it is left out, or answers with an error,
 //! and a [`Problem`] says why. Of objects that want the same, the oldest has it.
 
+mod annotations;
 mod backend;
 mod claim;
 mod draft;

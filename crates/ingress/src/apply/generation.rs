@@ -221,6 +221,15 @@ impl Generations {
             drop(socket);
             self.groups.closed(port, number);
         }
+        self.steer();
+    }
+
+    /// Leads new connections to the one that serves. To be done whenever the groups have changed.
+    fn steer(&self) {
+        let Some(current) = &self.current else { return };
+        for (port, socket) in &current.sockets {
+            self.groups.steer(*port, current.number, socket);
+        }
     }
 
     /// Starts nginx in a folder, with sockets, and waits until it answers.
@@ -247,9 +256,6 @@ impl Generations {
 
     /// Makes a checked and started generation the one that serves.
     fn serve(&mut self, generation: Generation) {
-        for (port, socket) in &generation.sockets {
-            self.groups.steer(*port, generation.number, socket);
-        }
         let link = self.folder.join(TEXT);
         let new = self.folder.join(".nginx.conf");
         let _ = fs::remove_file(&new);
@@ -264,6 +270,7 @@ impl Generations {
         if let Some(old) = self.current.replace(generation) {
             self.retired.push(Retired::of(old, draining));
         }
+        self.steer();
     }
 
     fn draining(&self) -> Stage {
@@ -305,7 +312,10 @@ impl Generations {
             let one = self.retired.swap_remove(i);
             match one.number {
                 Some(number) => self.close(number, one.sockets),
-                None => self.groups.strangers_closed(),
+                None => {
+                    self.groups.strangers_closed();
+                    self.steer();
+                }
             }
             if let Some(folder) = &one.folder {
                 remove(folder);

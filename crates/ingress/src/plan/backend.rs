@@ -28,6 +28,8 @@ pub(super) struct Backends<'a> {
 pub(super) enum PortRef<'a> {
     Number(i32),
     Name(&'a str),
+    /// The first that there is.
+    First,
 }
 
 /// How a service is used.
@@ -227,6 +229,7 @@ fn find_port<'p>(
     let found = ports.iter().filter(is_tcp).find(|port| match wanted {
         PortRef::Number(number) => port.port == number,
         PortRef::Name(name) => port.name.as_deref() == Some(name),
+        PortRef::First => true,
     });
     found.ok_or_else(|| {
         let shown = |port: &ServicePort| format!("{}{}", port.port, port_name(port));
@@ -235,6 +238,7 @@ fn find_port<'p>(
         let wanted = match wanted {
             PortRef::Number(number) => number.to_string(),
             PortRef::Name(name) => name.to_owned(),
+            PortRef::First => "at all".to_owned(),
         };
         let message = format!("service {service} has no TCP port {wanted}; it has {there}");
         Fault { reason: "PortNotFound", message }

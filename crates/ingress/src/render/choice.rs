@@ -219,8 +219,11 @@ pub(super) fn cookie(out: &mut Writer, cookie: &str) {
 }
 
 /// A name of letters and digits alone that no other text has.
-fn hex(text: &str) -> String {
-    text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("_{b:02x}") })
-        .collect()
+pub(super) fn hex(text: &str) -> String {
+    let letter = |b: u8| match b {
+        // nginx does not tell capital letters from small ones.
+        b'a'..=b'z' | b'0'..=b'9' => char::from(b).to_string(),
+        b => format!("_{b:02x}"),
+    };
+    text.bytes().map(letter).collect()
 }

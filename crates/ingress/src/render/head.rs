@@ -192,13 +192,14 @@ pub(super) fn limits(out: &mut Writer, model: &Model) {
         out.gap();
         out.comment("Clients that are counted");
         let (Limit::Rate { except, .. } | Limit::Connections { except }) = limit;
-        let client = format!("client_{name}");
+        let id = choice::hex(name);
+        let (client, free) = (format!("client_{id}"), format!("free_{id}"));
         if !except.is_empty() {
-            out.open("geo", [Word::variable(&format!("free_{name}"))]);
+            out.open("geo", [Word::variable(&free)]);
             out.entry("default".into(), 0u32.into());
             except.iter().for_each(|network| out.entry(Word::text(&network.to_string()), 1u32.into()));
             out.close();
-            out.open("map", [Word::variable(&format!("free_{name}")), Word::variable(&client)]);
+            out.open("map", [Word::variable(&free), Word::variable(&client)]);
             out.entry("default".into(), Word::variable("binary_remote_addr"));
             out.entry(1u32.into(), Word::text(""));
             out.close();

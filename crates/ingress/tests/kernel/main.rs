@@ -2,6 +2,7 @@
 // clippy.toml allows it in tests, but does not see that their helpers are part of them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod annotations;
 mod by_hand;
 mod examples;
 mod load;

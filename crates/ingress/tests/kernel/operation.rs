@@ -34,11 +34,14 @@ async fn web(site: &mut Site) {
 }
 
 /// The first process of the nginx that serves.
-fn nginx(site: &Site) -> Pid {
+async fn nginx(site: &Site) -> Pid {
     let folder = site.folder.path().join("ingress");
-    let config = folder.join(std::fs::read_link(folder.join("nginx.conf")).unwrap());
-    let pid = std::fs::read_to_string(config.with_file_name("nginx.pid")).unwrap();
-    Pid::from_raw(pid.trim().parse().unwrap())
+    site.until("nginx's number", || async {
+        let config = std::fs::read_link(folder.join("nginx.conf")).map_err(|e| e.to_string())?;
+        let pid = std::fs::read_to_string(folder.join(config).with_file_name("nginx.pid"));
+        pid.map_err(|e| e.to_string())?.trim().parse().map(Pid::from_raw).map_err(|e| format!("{e}"))
+    })
+    .await
 }
 
 /// Each has a folder, as long as it lives.
@@ -82,6 +85,22 @@ fn nothing_fails_while_endpoints_roll() {
     });
 }
 
+/// The kernel numbers sockets anew when one is closed.
+#[test]
+fn new_connections_go_to_the_newest_while_old_ones_end() {
+    at_site(async |site| {
+        web(site).await;
+        for pod in ["c", "d", "a", "b"].into_iter().cycle().take(10) {
+            site.service("web", 80, &[pod]).await;
+            site.until_from(HOST, "/", &[pod]).await;
+            // Long enough for some of the old ones to end.
+            for _ in 0..100 {
+                assert_eq!(get(HOST, "/delay/2").await.unwrap().pod(), pod);
+            }
+        }
+    });
+}
+
 #[test]
 fn endpoints_take_turns() {
     at_site(async |site| {
@@ -100,7 +119,7 @@ fn nginx_is_back_when_it_was_killed() {
         web(site).await;
         let load = Load::start(4, HOST, "/");
         // Its worker goes on; nothing is lost.
-        kill(nginx(site), Signal::SIGKILL).unwrap();
+        kill(nginx(site).await, Signal::SIGKILL).unwrap();
         site.until("it is said on the board", || async {
             let board = site.board();
             let said = "nginx was killed by SIGKILL; it was started again";
@@ -116,7 +135,7 @@ fn nginx_is_back_when_it_was_killed() {
         })
         .await;
         // All of it: who had been accepted is lost, who comes meanwhile waits and is not refused.
-        killpg(nginx(site), Signal::SIGKILL).unwrap();
+        killpg(nginx(site).await, Signal::SIGKILL).unwrap();
         site.until("an answer", || async {
             let answer = get(HOST, "/").await;
             assert!(!matches!(&answer, Err(error) if error.contains("refused")), "{answer:?}");

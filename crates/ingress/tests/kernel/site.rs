@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use ingress::{Options, Settings};
 use net::Links;
 use runtime::{ComponentKind, ComponentStatus, Health};
@@ -168,16 +168,44 @@ impl Site {
 
     /// A pod that answers with its name and what it was asked.
     pub(crate) async fn pod(&mut self, name: &str, address: [u8; 4]) {
+        let address = self.address(address).await;
+        let listener = TcpListener::bind(SocketAddr::from((address, 8000))).await.unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, name.to_owned()));
+        self.pods.insert(name.into(), Pod { address, server });
+    }
+
+    /// A pod that speaks HTTP/2 without TLS, as gRPC has it.
+    pub(crate) async fn grpc_pod(&mut self, name: &str, address: [u8; 4]) {
+        let address = self.address(address).await;
+        let listener = TcpListener::bind(SocketAddr::from((address, 8000))).await.unwrap();
+        let (pod, mut server) = (name.to_owned(), JoinSet::new());
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let pod = pod.clone();
+                connections.spawn(async move {
+                    let answer = service_fn(move |request| {
+                        let pod = pod.clone();
+                        async move { answer(&pod, request).await }
+                    });
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+                });
+            }
+        });
+        self.pods.insert(name.into(), Pod { address, server });
+    }
+
+    async fn address(&mut self, address: [u8; 4]) -> Ipv4Addr {
         let address = Ipv4Addr::from(address);
         if self.addresses.insert(address) {
             let lo = self.links.get("lo").await.unwrap().index;
             let network = ipnetwork::Ipv4Network::new(address, 32).unwrap();
             self.links.add_address(lo, network).await.unwrap();
         }
-        let listener = TcpListener::bind(SocketAddr::from((address, 8000))).await.unwrap();
-        let mut server = JoinSet::new();
-        server.spawn(serve(listener, name.to_owned()));
-        self.pods.insert(name.into(), Pod { address, server });
+        address
     }
 
     /// A pod is gone at once, with all of its connections.
@@ -191,9 +219,18 @@ impl Site {
     }
 
     pub(crate) async fn service_in(&mut self, namespace: &str, name: &str, port: u16, pods: &[&str]) {
+        self.service_of(namespace, name, "None", port, pods).await;
+    }
+
+    /// A service with an address of its own.
+    pub(crate) async fn service_at(&mut self, name: &str, address: &str, port: u16, pods: &[&str]) {
+        self.service_of("default", name, address, port, pods).await;
+    }
+
+    async fn service_of(&mut self, namespace: &str, name: &str, address: &str, port: u16, pods: &[&str]) {
         self.put(json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace},
-            "spec": {"clusterIP": "None", "clusterIPs": ["None"],
+            "spec": {"clusterIP": address, "clusterIPs": [address],
                      "ports": [{"port": port, "name": "http", "targetPort": 8000}]},
         }))
         .await;
@@ -286,8 +323,26 @@ async fn serve(listener: TcpListener, name: String) {
     }
 }
 
+/// Says back what it hears, over what the connection was upgraded to.
+fn upgrade(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    tokio::spawn(async move {
+        let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+        let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    });
+    let response =
+        Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+    response.body(Full::default()).unwrap()
+}
+
 async fn answer(pod: &str, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.headers().contains_key("upgrade") {
+        return Ok(upgrade(request));
+    }
     let (head, body) = request.into_parts();
+    if let Some(milliseconds) = head.uri.path().strip_prefix("/delay/") {
+        sleep(Duration::from_millis(milliseconds.parse().unwrap())).await;
+    }
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let mut text = format!("pod={pod}\nmethod={}\npath={path}\nbody={}\n", head.method, body.len());
@@ -356,6 +411,15 @@ impl Connection {
 
 fn tls_file(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
+
+/// A request with headers.
+pub(crate) async fn ask(host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::get(path).header("host", host);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    send(80, request.body(Full::default()).unwrap()).await.unwrap()
 }
 
 /// Asks port 443 of this host, trusting a certificate of `tests/tls`; what curl says if that fails.
