@@ -165,3 +165,6 @@ pub fn plan(cluster: &Cluster, settings: &Settings, except: &Except) -> Plan {
     node::plan(cluster, &mut draft);
     draft.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::plan::Cluster;
 /// A cluster with the objects of some YAML documents, each a second older than the next.
 pub(crate) fn cluster(documents: &str) -> Cluster {
     let mut cluster = Cluster::default();
-    for (i, text) in documents.split("\n---\n").enumerate() {
+    for (i, text) in documents.split("\n---\n").filter(|text| !text.trim().is_empty()).enumerate() {
         let document: Value = serde_yaml::from_str(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         add(&mut cluster, document, i);
     }

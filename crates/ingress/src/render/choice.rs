@@ -218,11 +218,21 @@ pub(super) fn cookie(out: &mut Writer, cookie: &str) {
     out.close();
 }
 
-/// A name of letters and digits alone that no other text has.
+/// A name of small letters, digits and underscores that no other text has.
 pub(super) fn hex(text: &str) -> String {
+    spelt(text, "")
+}
+
+/// A name of a limit's memory, as nginx reads it up to a colon.
+pub(super) fn zone(text: &str) -> String {
+    spelt(text, "-.")
+}
+
+fn spelt(text: &str, more: &str) -> String {
     let letter = |b: u8| match b {
         // nginx does not tell capital letters from small ones.
         b'a'..=b'z' | b'0'..=b'9' => char::from(b).to_string(),
+        b if more.contains(char::from(b)) => char::from(b).to_string(),
         b => format!("_{b:02x}"),
     };
     text.bytes().map(letter).collect()

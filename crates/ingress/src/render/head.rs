@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::writer::Writer;
 use super::{ACCESS_LOG, CONTROL, METRICS, Setup, choice, has_name};
-use crate::model::{Action, Case, Host, Limit, Model, Protocol};
+use crate::model::{Action, Balance, Case, Host, Limit, Model, Protocol};
 use crate::text::{DOLLAR, Word};
 
 /// Headers that endpoints get with every request, and the variables that have their values.
@@ -130,14 +130,12 @@ fn endpoints(out: &mut Writer, model: &Model) {
     out.open("geo", [Word::variable(DOLLAR)]);
     out.entry("default".into(), Word::plain("\"$\""));
     out.close();
-    let cookies: BTreeSet<_> = model
-        .upstreams
-        .values()
-        .filter_map(|upstream| match &upstream.balance {
-            crate::model::Balance::Cookie(name) => Some(name),
-            _ => None,
-        })
-        .collect();
+    let of_upstreams = model.upstreams.values().filter_map(|upstream| match &upstream.balance {
+        Balance::Cookie(name) => Some(name),
+        _ => None,
+    });
+    let of_cases = cases(model).filter_map(|case| Some(&case.policy.cookie.as_ref()?.name));
+    let cookies: BTreeSet<_> = of_upstreams.chain(of_cases).collect();
     for cookie in cookies {
         choice::cookie(out, cookie);
     }
@@ -164,6 +162,8 @@ fn control(out: &mut Writer, setup: &Setup) {
     out.open("server", []);
     out.put("listen", [Word::text(&format!("unix:{CONTROL}"))]);
     out.put("access_log", ["off".into()]);
+    // The log wants it to be there even if no location of an object is.
+    out.put("set", [Word::variable("route"), Word::text("")]);
     out.open("location", ["/".into()]);
     out.put("stub_status", []);
     out.close();
@@ -208,11 +208,11 @@ pub(super) fn limits(out: &mut Writer, model: &Model) {
         match limit {
             Limit::Rate { requests, minute, .. } => {
                 let rate = format!("rate={requests}r/{}", if *minute { "m" } else { "s" });
-                let zone = Word::text(&format!("zone={name}:5m"));
+                let zone = Word::text(&format!("zone={}:5m", choice::zone(name)));
                 out.put("limit_req_zone", [Word::variable(&client), zone, Word::text(&rate)]);
             }
             Limit::Connections { .. } => {
-                let zone = Word::text(&format!("zone={name}:5m"));
+                let zone = Word::text(&format!("zone={}:5m", choice::zone(name)));
                 out.put("limit_conn_zone", [Word::variable(&client), zone]);
             }
         }

@@ -90,11 +90,11 @@ pub(super) fn access(out: &mut Writer, name: &str, case: &Case, variables: &Vari
         out.put("auth_basic_user_file", [Word::text(&auth.file)]);
     }
     for (limit, burst) in &policy.rates {
-        let (zone, burst) = (format!("zone={limit}"), format!("burst={burst}"));
+        let (zone, burst) = (format!("zone={}", choice::zone(limit)), format!("burst={burst}"));
         out.put("limit_req", [Word::text(&zone), Word::text(&burst), "nodelay".into()]);
     }
     for (limit, most) in &policy.connections {
-        out.put("limit_conn", [Word::text(limit), (*most).into()]);
+        out.put("limit_conn", [Word::text(&choice::zone(limit)), (*most).into()]);
     }
     if let Some((rate, after)) = policy.bandwidth {
         out.put("limit_rate", [rate.into()]);

@@ -7,5 +7,6 @@ mod by_hand;
 mod examples;
 mod load;
 mod matching;
+mod nasty;
 mod operation;
 mod site;
