@@ -4,6 +4,7 @@
 //! - [`kinds`]: the kinds in use, found by every name that a user of kubectl types; [`keys`]: their keys;
 //! - [`admit`]: from a document to an object that may be stored: [`decode`] strictly, set [`default`]s,
 //!   [`validate`], refuse in the API server's words;
+//! - [`gateway`]: Gateway API;
 //! - [`node_ingress`]: reverse proxies by hand, a kind of our own;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
 //! - [`resolv`]: a pod's `resolv.conf`;
@@ -19,6 +20,7 @@ mod custom;
 pub mod decode;
 pub mod default;
 pub mod field;
+pub mod gateway;
 pub mod keys;
 pub mod kinds;
 pub mod names;
