@@ -390,17 +390,17 @@ pub struct Policy {
     pub rewrite: Option<Rewrite>,
     /// The most bytes of a body; 0 for no limit.
     pub body_size: Option<u64>,
-    /// Seconds to wait for a connection to an endpoint.
+    /// Milliseconds to wait for a connection to an endpoint.
     pub connect_timeout: Option<u32>,
-    /// Seconds to wait between two reads from an endpoint.
+    /// Milliseconds to wait between two reads from an endpoint.
     pub read_timeout: Option<u32>,
-    /// Seconds to wait between two writes to an endpoint.
+    /// Milliseconds to wait between two writes to an endpoint.
     pub send_timeout: Option<u32>,
     /// When another endpoint is tried, in nginx's words.
     pub next_upstream: Option<Vec<&'static str>>,
     /// How many endpoints are tried at most.
     pub next_tries: Option<u32>,
-    /// Seconds after which no other is tried.
+    /// Milliseconds after which no other is tried.
     pub next_timeout: Option<u32>,
     /// Whether answers are held until the client takes them.
     pub buffering: Option<bool>,

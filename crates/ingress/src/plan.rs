@@ -7,6 +7,7 @@ mod annotations;
 mod backend;
 mod claim;
 mod draft;
+mod gateway;
 mod ingress;
 mod node;
 mod tls;
@@ -17,9 +18,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::NodeIngress;
-use api::types::api::core::v1::{Secret, Service};
+use api::gateway::{Gateway, GatewayClass, HTTPRoute, ReferenceGrant};
+use api::types::api::core::v1::{Namespace, Secret, Service};
 use api::types::api::discovery::v1::EndpointSlice;
 use api::types::api::networking::v1::{Ingress, IngressClass};
+use serde_json::Value;
 use store::Objects;
 
 use crate::model::{Model, Owner};
@@ -42,6 +45,16 @@ pub struct Cluster {
     pub slices: Arc<Objects<EndpointSlice>>,
     /// Certificates and passwords.
     pub secrets: Arc<Objects<Secret>>,
+    /// Classes of gateways.
+    pub gateway_classes: Arc<Objects<GatewayClass>>,
+    /// Gateways.
+    pub gateways: Arc<Objects<Gateway>>,
+    /// Their routes of HTTP.
+    pub http_routes: Arc<Objects<HTTPRoute>>,
+    /// Who may refer to objects of other namespaces.
+    pub grants: Arc<Objects<ReferenceGrant>>,
+    /// Namespaces, by whose labels gateways may choose.
+    pub namespaces: Arc<Objects<Namespace>>,
 }
 
 /// What a plan depends on beside the objects.
@@ -51,6 +64,8 @@ pub struct Settings {
     pub node: String,
     /// The names of controllers, as classes give them, whose Ingresses are served.
     pub controllers: BTreeSet<String>,
+    /// The names of controllers, as GatewayClasses give them, whose gateways are served.
+    pub gateway_controllers: BTreeSet<String>,
     /// Whether Ingresses that name no class are served where no class is the default one.
     pub classless: bool,
     /// The port of HTTP.
@@ -65,6 +80,10 @@ pub struct Settings {
 pub const CONTROLLER: &str = "knetsim.dev/ingress";
 /// The controller whose annotations are understood; its classes are served too.
 pub const INGRESS_NGINX: &str = "k8s.io/ingress-nginx";
+/// The name of this controller in a GatewayClass.
+pub const GATEWAY_CONTROLLER: &str = "knetsim.dev/gateway-controller";
+/// The name in the classes of Gateway API's own examples, which are served too.
+pub const EXAMPLE_CONTROLLER: &str = "acme.io/gateway-controller";
 
 impl Settings {
     /// What is usual on a node: ports 80 and 443, the classes of this controller and of ingress-nginx.
@@ -73,6 +92,7 @@ impl Settings {
         Self {
             node: node.into(),
             controllers: [CONTROLLER, INGRESS_NGINX].map(str::to_owned).into(),
+            gateway_controllers: [GATEWAY_CONTROLLER, EXAMPLE_CONTROLLER].map(str::to_owned).into(),
             classless: true,
             http_port: 80,
             https_port: 443,
@@ -135,6 +155,8 @@ pub struct Plan {
     pub problems: BTreeSet<Problem>,
     /// The objects that are this controller's, with the ports on which they are served.
     pub served: BTreeMap<Owner, BTreeSet<u16>>,
+    /// The statuses of Gateway API's objects, without the times of changes.
+    pub gateway_statuses: BTreeMap<Owner, Value>,
     /// For people.
     pub routes: Vec<Route>,
 }
@@ -162,6 +184,7 @@ pub fn plan(cluster: &Cluster, settings: &Settings, except: &Except) -> Plan {
     let backends = Backends::new(cluster, settings);
     let mut draft = Draft::new(settings, except);
     ingress::plan(cluster, &backends, &mut draft);
+    gateway::plan(cluster, &backends, &mut draft);
     node::plan(cluster, &mut draft);
     draft.finish()
 }

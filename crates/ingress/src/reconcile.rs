@@ -99,7 +99,7 @@ where
     let sources = Sources::start(&store, &options.settings.node);
     health.set(COMPONENT, false, "waiting for etcd");
     sources.wait_synced().await;
-    let teller = Teller::start(&store, &options.settings.node, &options.address.to_string());
+    let teller = Teller::start(&store, &options.settings, &options.address.to_string());
     let setup = Setup {
         superuser: nix::unistd::geteuid().is_root(),
         processes: options.processes,
@@ -316,6 +316,8 @@ fn version(cluster: &Cluster, owner: &Owner) -> Option<String> {
         "Ingress" => &cluster.ingresses.get(&name)?.metadata,
         "NodeIngress" => &cluster.node_ingresses.get(&name)?.metadata,
         "Secret" => &cluster.secrets.get(&name)?.metadata,
+        "Gateway" => &cluster.gateways.get(&name)?.metadata,
+        "HTTPRoute" => &cluster.http_routes.get(&name)?.metadata,
         _ => return None,
     };
     // Its own status is none of its changes.

@@ -97,6 +97,10 @@ impl Rendered {
 /// Writes the configuration of a model.
 #[must_use]
 pub fn render(model: &Model, setup: &Setup) -> Rendered {
+    // A port that objects want is theirs.
+    let wanted = |port: &u16| model.servers.keys().any(|(at, _)| at == port);
+    let metrics_port = setup.metrics_port.filter(|port| !wanted(port));
+    let setup = &Setup { metrics_port, ..setup.clone() };
     let mut out = Writer::default();
     let mut names = Names::default();
     head::main(&mut out, setup);

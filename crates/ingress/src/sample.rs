@@ -39,6 +39,11 @@ pub(crate) fn add(cluster: &mut Cluster, mut document: Value, second: usize) {
         "Service" => put(&mut cluster.services, name, object),
         "EndpointSlice" => put(&mut cluster.slices, name, object),
         "Secret" => put(&mut cluster.secrets, name, object),
+        "GatewayClass" => put(&mut cluster.gateway_classes, name, object),
+        "Gateway" => put(&mut cluster.gateways, name, object),
+        "HTTPRoute" => put(&mut cluster.http_routes, name, object),
+        "ReferenceGrant" => put(&mut cluster.grants, name, object),
+        "Namespace" => put(&mut cluster.namespaces, name, object),
         kind => panic!("no place for a {kind}"),
     }
 }

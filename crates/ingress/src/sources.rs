@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use api::NodeIngress;
-use api::types::api::core::v1::{Secret, Service};
+use api::gateway::{Gateway, GatewayClass, HTTPRoute, ReferenceGrant};
+use api::types::api::core::v1::{Namespace, Secret, Service};
 use api::types::api::discovery::v1::EndpointSlice;
 use api::types::api::networking::v1::{Ingress, IngressClass};
 use store::{Object, Reflector, Store};
@@ -21,6 +22,11 @@ pub(crate) struct Sources {
     services: Reflector<Service>,
     slices: Reflector<EndpointSlice>,
     secrets: Reflector<Secret>,
+    gateway_classes: Reflector<GatewayClass>,
+    gateways: Reflector<Gateway>,
+    http_routes: Reflector<HTTPRoute>,
+    grants: Reflector<ReferenceGrant>,
+    namespaces: Reflector<Namespace>,
     /// Told when any of them has changed.
     changed: Arc<Notify>,
     tasks: JoinSet<()>,
@@ -39,6 +45,11 @@ impl Sources {
             services: Reflector::start(store, None),
             slices: Reflector::start(store, None),
             secrets: Reflector::start(store, None),
+            gateway_classes: Reflector::start(store, None),
+            gateways: Reflector::start(store, None),
+            http_routes: Reflector::start(store, None),
+            grants: Reflector::start(store, None),
+            namespaces: Reflector::start(store, None),
             changed: Arc::default(),
             tasks: JoinSet::new(),
         };
@@ -48,6 +59,11 @@ impl Sources {
         follow(&this.services, &this.changed, &mut this.tasks);
         follow(&this.slices, &this.changed, &mut this.tasks);
         follow(&this.secrets, &this.changed, &mut this.tasks);
+        follow(&this.gateway_classes, &this.changed, &mut this.tasks);
+        follow(&this.gateways, &this.changed, &mut this.tasks);
+        follow(&this.http_routes, &this.changed, &mut this.tasks);
+        follow(&this.grants, &this.changed, &mut this.tasks);
+        follow(&this.namespaces, &this.changed, &mut this.tasks);
         this
     }
 
@@ -59,6 +75,11 @@ impl Sources {
         self.services.wait_synced().await;
         self.slices.wait_synced().await;
         self.secrets.wait_synced().await;
+        self.gateway_classes.wait_synced().await;
+        self.gateways.wait_synced().await;
+        self.http_routes.wait_synced().await;
+        self.grants.wait_synced().await;
+        self.namespaces.wait_synced().await;
     }
 
     /// Waits until something has changed since it was last waited for.
@@ -75,12 +96,22 @@ impl Sources {
             services: self.services.snapshot(),
             slices: self.slices.snapshot(),
             secrets: self.secrets.snapshot(),
+            gateway_classes: self.gateway_classes.snapshot(),
+            gateways: self.gateways.snapshot(),
+            http_routes: self.http_routes.snapshot(),
+            grants: self.grants.snapshot(),
+            namespaces: self.namespaces.snapshot(),
         }
     }
 
     /// What is stored under these keys is no object of its kind.
     pub(crate) fn invalid(&self) -> Vec<String> {
-        let all = [self.ingresses.status(), self.node_ingresses.status()];
+        let all = [
+            self.ingresses.status(),
+            self.node_ingresses.status(),
+            self.gateways.status(),
+            self.http_routes.status(),
+        ];
         let invalid = all.iter().flat_map(|status| status.borrow().invalid.clone());
         invalid.map(|(key, why)| format!("{key}: {why}")).collect()
     }

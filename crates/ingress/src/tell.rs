@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use api::types::api::core::v1::ObjectReference;
 use api::types::api::networking::v1::{Ingress, IngressStatus};
-use api::{Kind, NodeIngress, NodeIngressStatus};
+use api::{Kind, KindInfo, NodeIngress, NodeIngressStatus, kinds, time};
+use serde_json::{Value, json};
 use store::events::{NORMAL, Recorder, WARNING};
 use store::leader::{Candidate, Standing};
 use store::{Error, Object, ObjectName, Objects, Store};
@@ -15,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::model::Owner;
-use crate::plan::{Cluster, Plan, Problem};
-use crate::status::balancer;
+use crate::plan::{Cluster, Plan, Problem, Settings};
+use crate::status::{self, balancer};
 
 /// The lease of the controller that tells what several would tell alike.
 const LEASE: &str = "knetsim-ingress";
@@ -33,6 +34,7 @@ pub(crate) struct Teller {
     /// What events have been told of.
     told: BTreeSet<Problem>,
     served: BTreeSet<Owner>,
+    controllers: BTreeSet<String>,
     desired: watch::Sender<Desired>,
     _tasks: JoinSet<()>,
 }
@@ -43,11 +45,16 @@ struct Desired {
     cluster: Cluster,
     ingresses: BTreeMap<ObjectName, (BTreeSet<u16>, Option<&'static str>)>,
     proxies: BTreeMap<ObjectName, NodeIngressStatus>,
+    /// Of Gateway API, by kind and name; told by one of several controllers.
+    gateway: BTreeMap<(&'static str, ObjectName), Value>,
+    /// The names of these controllers in classes.
+    controllers: BTreeSet<String>,
 }
 
 impl Teller {
     /// One for a node, whose clients find it at `address`.
-    pub(crate) fn start(store: &Store, node: &str, address: &str) -> Self {
+    pub(crate) fn start(store: &Store, settings: &Settings, address: &str) -> Self {
+        let node = settings.node.as_str();
         let mut tasks = JoinSet::new();
         let leads = Arc::new(AtomicBool::new(false));
         let candidate = Candidate::new(store, LEASE, node);
@@ -64,6 +71,7 @@ impl Teller {
             leads,
             told: BTreeSet::new(),
             served: BTreeSet::new(),
+            controllers: settings.gateway_controllers.clone(),
             desired,
             _tasks: tasks,
         }
@@ -72,7 +80,12 @@ impl Teller {
     /// Tells of a plan that is in service, or why it is not.
     pub(crate) fn tell(&mut self, cluster: &Cluster, plan: &Plan, failure: Option<&str>) {
         self.events(cluster, plan);
-        self.desired.send_replace(desired(cluster, plan, failure));
+        let mut desired = desired(cluster, plan, failure);
+        if self.leads.load(Ordering::Relaxed) && failure.is_none() {
+            desired.gateway = gateway(cluster, plan);
+            desired.controllers.clone_from(&self.controllers);
+        }
+        self.desired.send_replace(desired);
     }
 
     /// Tells an event of the node.
@@ -121,6 +134,8 @@ fn reference(cluster: &Cluster, owner: &Owner) -> ObjectReference {
         "Ingress" => of(&cluster.ingresses, owner),
         "NodeIngress" => of(&cluster.node_ingresses, owner),
         "Secret" => of(&cluster.secrets, owner),
+        "Gateway" => of(&cluster.gateways, owner),
+        "HTTPRoute" => of(&cluster.http_routes, owner),
         _ => None,
     };
     found.unwrap_or_else(|| ObjectReference {
@@ -174,11 +189,69 @@ async fn write_statuses(store: Store, address: String, mut wanted: watch::Receiv
         while let Some(result) = writes.join_next().await {
             failed |= !result.unwrap_or(false);
         }
+        for ((kind, name), status) in &desired.gateway {
+            failed |= !write_gateway(&store, kind, name, status, &desired, &address).await;
+        }
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() {
                 return;
             },
             () = tokio::time::sleep(RETRY), if failed => {}
+        }
+    }
+}
+
+/// What objects of Gateway API are told: those that are served, and those that are not any more.
+fn gateway(cluster: &Cluster, plan: &Plan) -> BTreeMap<(&'static str, ObjectName), Value> {
+    let gone = |name: &ObjectName| (("HTTPRoute", name.clone()), json!({"parents": []}));
+    let mut all: BTreeMap<_, _> = cluster.http_routes.keys().map(gone).collect();
+    all.extend(plan.gateway_statuses.iter().map(|(owner, status)| {
+        ((owner.kind, ObjectName::new(&owner.namespace, &owner.name)), status.clone())
+    }));
+    all
+}
+
+/// Writes the status of an object of Gateway API, if it is another; says whether that went well. The object is
+/// taken as a document, for it may have fields that its type does not have.
+async fn write_gateway(
+    store: &Store,
+    kind: &str,
+    name: &ObjectName,
+    told: &Value,
+    desired: &Desired,
+    address: &str,
+) -> bool {
+    let (info, now): (&'static KindInfo, _) = match kind {
+        "GatewayClass" => {
+            (&kinds::GATEWAY_CLASSES, desired.cluster.gateway_classes.get(name).map(|o| &o.status))
+        }
+        "Gateway" => (&kinds::GATEWAYS, desired.cluster.gateways.get(name).map(|o| &o.status)),
+        _ => (&kinds::HTTP_ROUTES, desired.cluster.http_routes.get(name).map(|o| &o.status)),
+    };
+    let Some(now) = now else { return true };
+    let address = (kind == "Gateway").then_some(address);
+    let time = serde_json::to_value(time::now()).unwrap_or_default();
+    let time = time.as_str().unwrap_or_default();
+    let merged = |old: Option<&Value>| status::gateway(old, told, &desired.controllers, address, time);
+    let nothing = |status: &Value| *status == json!({"parents": []});
+    if now.as_ref() == Some(&merged(now.as_ref())) || now.is_none() && nothing(told) {
+        return true;
+    }
+    loop {
+        let found = store.get_raw(info, &name.namespace, &name.name).await;
+        let mut object = match found {
+            Ok(Some(object)) => object,
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
+        object["status"] = merged(object.get("status"));
+        match store.update_raw(info, &mut object).await {
+            Err(Error::Conflict { .. }) => {}
+            Ok(()) | Err(Error::NotFound { .. }) => return true,
+            Err(error) => {
+                tracing::warn!(object = %name, %error, "a status was not written");
+                return false;
+            }
         }
     }
 }

@@ -24,8 +24,8 @@ pub mod pods;
 pub mod probe;
 pub mod register;
 mod status;
-mod worker;
 pub mod volumes;
+mod worker;
 
 pub use machine::MachineInfo;
 pub use node::NodeInfo;

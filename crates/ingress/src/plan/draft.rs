@@ -1,8 +1,11 @@
 //! A plan in the making.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Behind, Except, Plan, Problem, Route, Settings};
+use serde_json::Value;
+
 use crate::model::{Action, Case, Host, Location, Model, Owner, Path, Policy, Server};
 
 /// A plan in the making.
@@ -15,13 +18,21 @@ pub(super) struct Draft<'a> {
     served: BTreeMap<Owner, BTreeSet<u16>>,
     /// What is behind each upstream and each address.
     behind: BTreeMap<String, Behind>,
+    gateway_statuses: BTreeMap<Owner, Value>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(settings: &'a Settings, except: &'a Except) -> Self {
         let problems = except.objects.values().cloned().collect();
-        let (model, served, behind) = (Model::default(), BTreeMap::new(), BTreeMap::new());
-        Self { settings, except, model, problems, served, behind }
+        Self {
+            settings,
+            except,
+            model: Model::default(),
+            problems,
+            served: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            gateway_statuses: BTreeMap::new(),
+        }
     }
 
     /// Whether nginx has refused the object.
@@ -36,6 +47,11 @@ impl<'a> Draft<'a> {
     /// The object is this controller's.
     pub(super) fn claim(&mut self, owner: &Owner) {
         self.served.entry(owner.clone()).or_default();
+    }
+
+    /// How an object of Gateway API is.
+    pub(super) fn gateway_status(&mut self, owner: &Owner, status: Value) {
+        self.gateway_statuses.insert(owner.clone(), status);
     }
 
     /// What people are told of a backend.
@@ -53,27 +69,35 @@ impl<'a> Draft<'a> {
 
     /// Gives a path of a host to an object, unless another has it.
     pub(super) fn locate(&mut self, port: u16, host: &Host, path: Path, case: Case) {
-        let owner = case.owner.clone();
-        let location = Location { cases: vec![case] };
-        let holder = match self.server(port, host, &owner).locations.entry(path.clone()) {
-            std::collections::btree_map::Entry::Vacant(free) => {
+        self.place(port, host, path, Location { cases: vec![case] });
+    }
+
+    /// Gives a path of a host to those who have cases there, unless others have it.
+    pub(super) fn place(&mut self, port: u16, host: &Host, path: Path, location: Location) {
+        let owners: BTreeSet<Owner> = location.cases.iter().map(|case| case.owner.clone()).collect();
+        let Some(first) = owners.first() else { return };
+        let holder = match self.server(port, host, first).locations.entry(path.clone()) {
+            Entry::Vacant(free) => {
                 free.insert(location);
+                for owner in &owners {
+                    self.server(port, host, owner);
+                }
                 return;
             }
-            std::collections::btree_map::Entry::Occupied(taken) => {
-                taken.get().cases.first().map(|case| case.owner.clone())
-            }
+            Entry::Occupied(taken) => taken.get().cases.first().map(|case| case.owner.clone()),
         };
         let holder = holder.map(|holder| holder.to_string()).unwrap_or_default();
-        let message = format!("host {host}, path {path}: {holder} has it already");
-        self.problem(&owner, "RouteConflict", message);
+        for owner in owners {
+            let message = format!("host {host}, path {path}: {holder} has it already");
+            self.problem(&owner, "RouteConflict", message);
+        }
     }
 
     pub(super) fn finish(mut self) -> Plan {
         self.complete();
         let routes = self.routes();
-        let Self { model, problems, served, .. } = self;
-        Plan { model, problems, served, routes }
+        let Self { model, problems, served, gateway_statuses, .. } = self;
+        Plan { model, problems, served, gateway_statuses, routes }
     }
 
     /// Every port answers every host and every path.
@@ -99,7 +123,9 @@ impl<'a> Draft<'a> {
             let any = self.model.servers.get(&(port, Host::Any)).and_then(|server| server.otherwise.clone());
             let Some(any) = any else { continue };
             for (_, server) in self.model.servers.iter_mut().filter(|((at, _), _)| *at == port) {
-                server.otherwise.get_or_insert_with(|| any.clone());
+                if server.owners.iter().any(|owner| owner.kind == super::ingress::KIND) {
+                    server.otherwise.get_or_insert_with(|| any.clone());
+                }
             }
         }
     }

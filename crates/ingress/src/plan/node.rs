@@ -29,7 +29,8 @@ pub(super) fn plan(cluster: &Cluster, draft: &mut Draft<'_>) {
             draft.problem(&owner, "PortConflict", message);
             continue;
         }
-        let holder = draft.model.servers.get(&(port, Host::Any)).and_then(|server| server.owners.first());
+        let mut of_port = draft.model.servers.iter().filter(|((at, _), _)| *at == port);
+        let holder = of_port.find_map(|(_, server)| server.owners.first());
         if let Some(holder) = holder.cloned() {
             draft.problem(&owner, "PortConflict", format!("port {port} is that of {holder}"));
             continue;

@@ -87,8 +87,8 @@ fn the_oldest_has_it() {
 #[test]
 fn what_is_wrong_with_an_ingress_is_told_and_the_rest_of_it_served() {
     let mut cluster = cluster(&[]);
-    let path = |path: &str, service: serde_json::Value| json!({"path": path, "pathType": "Exact", "backend": service});
-    let service = |name: &str, port: serde_json::Value| json!({"service": {"name": name, "port": port}});
+    let path = |path: &str, service: Value| json!({"path": path, "pathType": "Exact", "backend": service});
+    let service = |name: &str, port: Value| json!({"service": {"name": name, "port": port}});
     sample::add(
         &mut cluster,
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "odd"}, "spec": {
@@ -118,7 +118,7 @@ fn what_is_wrong_with_an_ingress_is_told_and_the_rest_of_it_served() {
 
 #[test]
 fn endpoints_that_are_ready_or_else_those_that_still_serve() {
-    let upstream = |conditions: &[serde_json::Value]| {
+    let upstream = |conditions: &[Value]| {
         let mut cluster = cluster(&[ingress("web", None, "a.b")]);
         let endpoints: Vec<_> = (2..)
             .zip(conditions)
@@ -186,7 +186,7 @@ fn what_was_refused_and_ports_that_cannot_be_had_are_left_out() {
 fn a_certificate_of_another() {
     let mut cluster = cluster(&[]);
     for (second, name) in [(1, "first"), (2, "second")] {
-        let mut document: serde_json::Value = serde_yaml::from_str(&ingress(name, None, "a.b")).unwrap();
+        let mut document: Value = serde_yaml::from_str(&ingress(name, None, "a.b")).unwrap();
         document["spec"]["tls"] = json!([{"hosts": ["a.b"], "secretName": name}]);
         document["spec"]["rules"][0]["http"]["paths"][0]["path"] = format!("/{name}").into();
         sample::add(&mut cluster, document, second);

@@ -164,15 +164,18 @@ fn answers(out: &mut Writer, policy: &Policy, variables: &Variables) {
 pub(super) fn passing(out: &mut Writer, name: &str, case: &Case, protocol: Protocol, variables: &Variables) {
     let (policy, grpc) = (&case.policy, head::is_grpc(protocol));
     let either = |proxy: &'static str, of_grpc: &'static str| if grpc { of_grpc } else { proxy };
-    let seconds = |seconds: u32| Word::text(&format!("{seconds}s"));
+    let time = |milliseconds: u32| match milliseconds % 1000 {
+        0 => Word::text(&format!("{}s", milliseconds / 1000)),
+        _ => Word::text(&format!("{milliseconds}ms")),
+    };
     let times = [
         (either("proxy_connect_timeout", "grpc_connect_timeout"), policy.connect_timeout),
         (either("proxy_read_timeout", "grpc_read_timeout"), policy.read_timeout),
         (either("proxy_send_timeout", "grpc_send_timeout"), policy.send_timeout),
         (either("proxy_next_upstream_timeout", "grpc_next_upstream_timeout"), policy.next_timeout),
     ];
-    for (directive, time) in times {
-        time.into_iter().for_each(|time| out.put(directive, [seconds(time)]));
+    for (directive, limit) in times {
+        limit.into_iter().for_each(|limit| out.put(directive, [time(limit)]));
     }
     if let Some(when) = &policy.next_upstream {
         let words = when.iter().map(|word| Word::plain(word));

@@ -94,10 +94,10 @@ pub(super) fn errors(reader: &mut Reader<'_, '_>) -> Vec<u16> {
 
 pub(super) fn read(reader: &mut Reader<'_, '_>, policy: &mut Policy) {
     policy.body_size = reader.size("proxy-body-size");
-    policy.connect_timeout = reader.seconds("proxy-connect-timeout");
-    policy.read_timeout = reader.seconds("proxy-read-timeout");
-    policy.send_timeout = reader.seconds("proxy-send-timeout");
-    policy.next_timeout = reader.seconds("proxy-next-upstream-timeout");
+    policy.connect_timeout = reader.milliseconds("proxy-connect-timeout");
+    policy.read_timeout = reader.milliseconds("proxy-read-timeout");
+    policy.send_timeout = reader.milliseconds("proxy-send-timeout");
+    policy.next_timeout = reader.milliseconds("proxy-next-upstream-timeout");
     policy.next_tries = reader.number("proxy-next-upstream-tries", 0, 1000);
     policy.buffering = reader.on_off("proxy-buffering");
     policy.request_buffering = reader.on_off("proxy-request-buffering");

@@ -117,14 +117,14 @@ impl<'a, 'd> Reader<'a, 'd> {
         value
     }
 
-    /// Seconds, perhaps with an `s`.
-    pub(super) fn seconds(&mut self, name: &str) -> Option<u32> {
+    /// Milliseconds of a number of seconds, perhaps with an `s`.
+    pub(super) fn milliseconds(&mut self, name: &str) -> Option<u32> {
         let value = self.raw(name)?;
         let value = value.strip_suffix('s').unwrap_or(value).parse().ok().filter(|value| *value <= 86_400);
         if value.is_none() {
             self.wrong(name, "must be a number of seconds up to 86400");
         }
-        value
+        value.map(|seconds: u32| seconds * 1000)
     }
 
     /// Bytes, as `8m`; 0 for no limit.
