@@ -3,7 +3,8 @@
 //! A component is announced on the [`Health`] board, then started as a task of its own; it writes on the
 //! board, and this module sends every change on. The agent is ready when all of its components are.
 //!
-//! - kubelet: the node's objects;
+//! - kubelet: the node's objects, its pods;
+//! - kube-proxy: services, in the kernel's nftables;
 //! - flannel: the daemon, the real one as a child (`flanneld`) or ours as a task (`network` decides);
 //! - flannel's CNI plugin, and the configuration through which a runtime finds it (`plugins`).
 
@@ -55,6 +56,8 @@ pub struct Options {
     pub flannel_plugin: Choice,
     /// A table of images beside the one that is built in.
     pub images: PathBuf,
+    /// Whether the cluster has a DNS service.
+    pub dns: bool,
     /// Where the logs of the cluster's pods go.
     pub logs: PathBuf,
 }
@@ -65,6 +68,9 @@ pub enum Error {
     /// The cluster's store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The pod network's configuration is wrong.
+    #[error("the pod network's configuration")]
+    Network(#[from] serde_json::Error),
     /// The table of images is wrong.
     #[error(transparent)]
     Images(#[from] images::TableError),
@@ -119,6 +125,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         machine: MachineInfo::read(),
     };
     health.announce(kubelet::COMPONENT, ComponentKind::Builtin, &info.version);
+    health.announce(kubeproxy::COMPONENT, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
     let daemon = Daemon::announce(&options, &health);
     let files = CniFiles::of(&options.folder, |name| std::env::var_os(name));
     let plugin = Plugin::announce(&options, &files, &health);
@@ -130,7 +137,14 @@ pub async fn run(options: Options) -> Result<(), Error> {
     tasks.spawn(network::tell_pod_cidr(pod_cidr.clone(), health.clone()));
     tasks.spawn(kubelet::register::run(store.clone(), info, health.clone(), pod_cidr.clone()));
     let pods = pods::options(&options, files, pod_cidr)?;
-    tasks.spawn(kubelet::pods::run(store, pods, health.clone()));
+    tasks.spawn(kubelet::pods::run(store.clone(), pods, health.clone()));
+    let proxy = kubeproxy::Options::new(
+        &options.node,
+        options.address.into(),
+        network::of_pods(&options.network)?.into(),
+        options.service_network.into(),
+    );
+    tasks.spawn(kubeproxy::run(proxy, store, health.clone()));
     tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -72,6 +72,16 @@ fn daemon_options(options: &Options) -> flannel::Options {
     }
 }
 
+/// Where all pods' addresses come from; of the rest of the configuration the daemon is the judge.
+pub(crate) fn of_pods(config: &str) -> Result<Ipv4Network, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Config {
+        network: Ipv4Network,
+    }
+    serde_json::from_str(config).map(|Config { network }| network)
+}
+
 /// Writes the worker's share on the board whenever it changes.
 pub(crate) async fn tell_pod_cidr(mut lease: watch::Receiver<Option<Ipv4Network>>, health: Health) {
     loop {

@@ -1,5 +1,6 @@
 //! What the kubelet needs to run pods.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use images::Table;
@@ -27,12 +28,17 @@ pub(crate) fn options(
             netns: "/run/netns".into(),
             etc_netns: "/etc/netns".into(),
             logs: options.logs.clone(),
+            hidden: state_folder(&options.logs).map(Path::to_owned).into_iter().collect(),
         },
         plugin_path: files.plugin_path,
         net_dir: files.net_dir,
         cache_dir: files.cache_dir,
         images: images(&options.images)?,
-        cluster_dns: Vec::new(),
+        cluster_dns: topology::dns_address(options.service_network)
+            .filter(|_| options.dns)
+            .into_iter()
+            .map(IpAddr::V4)
+            .collect(),
         zone: ZONE.into(),
         lease,
     })
@@ -42,6 +48,11 @@ fn images(file: &Path) -> Result<Table, Error> {
     let text =
         std::fs::read_to_string(file).map_err(|source| Error::System { what: "read the images", source })?;
     Ok(Table::builtin()?.with(Table::parse(&text, &file.to_string_lossy())?))
+}
+
+/// The lab's state, which no pod should see: the logs are in its `logs/pods/<cluster>`.
+fn state_folder(logs: &Path) -> Option<&Path> {
+    logs.ancestors().nth(3).filter(|folder| folder.join("logs").is_dir())
 }
 
 /// The sandboxes of all workers are in one folder, beside the workers' own: whoever enters a pod knows its

@@ -182,6 +182,8 @@ kinds! {
         => api::apps::v1::Deployment;
     REPLICA_SETS: "apps" "v1" "ReplicaSet" "replicasets" ["rs"] true "replicasets"
         => api::apps::v1::ReplicaSet;
+    CONTROLLER_REVISIONS: "apps" "v1" "ControllerRevision" "controllerrevisions" [] true "controllerrevisions"
+        => api::apps::v1::ControllerRevision;
     DAEMON_SETS: "apps" "v1" "DaemonSet" "daemonsets" ["ds"] true "daemonsets" => api::apps::v1::DaemonSet;
     STATEFUL_SETS: "apps" "v1" "StatefulSet" "statefulsets" ["sts"] true "statefulsets"
         => api::apps::v1::StatefulSet;
@@ -196,11 +198,17 @@ kinds! {
         => api::networking::v1::IngressClass;
     NETWORK_POLICIES: "networking.k8s.io" "v1" "NetworkPolicy" "networkpolicies" ["netpol"] true
         "networkpolicies" => api::networking::v1::NetworkPolicy;
+    IP_ADDRESSES: "networking.k8s.io" "v1" "IPAddress" "ipaddresses" ["ip"] false "ipaddresses"
+        => api::networking::v1::IPAddress;
+    SERVICE_CIDRS: "networking.k8s.io" "v1" "ServiceCIDR" "servicecidrs" [] false "servicecidrs"
+        => api::networking::v1::ServiceCIDR;
     PRIORITY_CLASSES: "scheduling.k8s.io" "v1" "PriorityClass" "priorityclasses" ["pc"] false
         "priorityclasses" => api::scheduling::v1::PriorityClass;
 
     NODE_INGRESSES: "knetsim.dev" "v1" "NodeIngress" "nodeingresses" ["ning"] false
         "knetsim.dev/nodeingresses" => crate::node_ingress::NodeIngress;
+    VIRTUAL_IPS: "knetsim.dev" "v1" "VirtualIP" "virtualips" ["vip"] true "knetsim.dev/virtualips"
+        => crate::virtual_ip::VirtualIP;
 
     GATEWAY_CLASSES: "gateway.networking.k8s.io" "v1" "GatewayClass" "gatewayclasses" ["gc"] false
         "gateway.networking.k8s.io/gatewayclasses" => crate::gateway::GatewayClass;
@@ -263,6 +271,7 @@ mod tests {
         agrees::<core::Event>();
         agrees::<apps::Deployment>();
         agrees::<apps::ReplicaSet>();
+        agrees::<apps::ControllerRevision>();
         agrees::<apps::DaemonSet>();
         agrees::<apps::StatefulSet>();
         agrees::<batch::Job>();
@@ -271,13 +280,16 @@ mod tests {
         agrees::<api::discovery::v1::EndpointSlice>();
         agrees::<networking::Ingress>();
         agrees::<networking::IngressClass>();
+        agrees::<networking::IPAddress>();
         agrees::<networking::NetworkPolicy>();
         agrees::<crate::node_ingress::NodeIngress>();
         agrees::<crate::gateway::GatewayClass>();
         agrees::<crate::gateway::Gateway>();
         agrees::<crate::gateway::HTTPRoute>();
         agrees::<crate::gateway::ReferenceGrant>();
+        agrees::<networking::ServiceCIDR>();
         agrees::<api::scheduling::v1::PriorityClass>();
+        agrees::<crate::virtual_ip::VirtualIP>();
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!   [`validate`], refuse in the API server's words;
 //! - [`gateway`]: Gateway API;
 //! - [`node_ingress`]: reverse proxies by hand, a kind of our own;
+//! - [`virtual_ip`]: the one kind that is our own;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
 //! - [`resolv`]: a pod's `resolv.conf`;
 //! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
@@ -30,6 +31,7 @@ pub mod resolv;
 pub mod selector;
 pub mod time;
 pub mod validate;
+pub mod virtual_ip;
 
 pub use admit::{Rejection, Rules};
 pub use field::{FieldError, Invalid};
@@ -38,3 +40,4 @@ pub use keys::Kind;
 pub use kinds::KindInfo;
 pub use node_ingress::{NodeIngress, NodeIngressPath, NodeIngressSpec, NodeIngressStatus};
 pub use selector::{FieldSelector, Selector};
+pub use virtual_ip::{VirtualIP, VirtualIPSpec};

@@ -82,7 +82,8 @@ pub enum ExecError {
 }
 
 /// Runs plugins as processes, in the network namespace of the calling thread and each in a process
-/// group of its own, so that a plugin that hangs is killed with its helpers.
+/// group of its own, so that a plugin that hangs is killed with its helpers. A plugin ends with the thread
+/// that it was started by, so that none outlives this process: to be run by threads that last.
 #[derive(Debug, Clone, Default)]
 pub struct ProcessExec {
     folder: Option<PathBuf>,
@@ -120,6 +121,9 @@ impl ProcessExec {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
+        // What this process does not hear the end of must not go on: whoever comes after it would undo
+        // what is not done yet.
+        net::process::die_with_parent(command.as_std_mut());
         let patience = Instant::now() + BUSY;
         loop {
             match command.spawn() {

@@ -1,14 +1,32 @@
 //! One cluster's process beside etcd: composes what Kubernetes calls the control plane, and tells the
 //! supervisor how its parts are.
 //!
-//! - flannel's network configuration, which every worker's daemon waits for.
+//! - flannel's network configuration, which every worker's daemon waits for;
+//! - `namespaces`: those that every cluster has;
+//! - `manifests`: what the topology file declares ([`check`] finds what is wrong with it beforehand);
+//! - controllers and scheduler;
+//! - `dns`: the cluster's DNS, a Deployment;
+//! - `pods`: whether those of them that are pods have become ready.
+
+mod addons;
+mod manifest;
+mod manifests;
+mod namespaces;
+mod pods;
+mod stamp;
 
 use std::path::PathBuf;
 
 use flannel::PublishOptions;
+use ipnetwork::Ipv4Network;
 use runtime::{ComponentKind, Health, Notifier};
+use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+pub use crate::manifest::{Manifest, check};
+use crate::manifests::Declared;
 
 /// What a control plane is told when it is started.
 #[derive(Debug, Clone)]
@@ -21,11 +39,20 @@ pub struct Options {
     pub folder: PathBuf,
     /// flannel's network configuration, JSON.
     pub network: String,
+    /// Where services get their addresses from.
+    pub service_network: Ipv4Network,
+    /// Files with what is to be in the cluster from its begin, in their order.
+    pub manifests: Vec<PathBuf>,
+    /// Whether the cluster has a DNS service.
+    pub dns: bool,
 }
 
 /// What can keep a control plane from running.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The cluster's store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// The system refused something that every process needs.
     #[error("{what}")]
     System {
@@ -46,10 +73,42 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for signals"))?;
     let notifier = Notifier::from_env().map_err(system("open the notification socket"))?;
     let health = Health::default();
-    health.announce(flannel::CONFIG_COMPONENT, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
+    let store = Store::etcd(&options.etcd).await?;
+    let mut declared = Declared::read(&options.manifests);
+    if options.dns {
+        declared.add(addons::dns(&options.etcd, options.service_network));
+    }
+    let pods = declared.pods();
+    let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
+    announce(flannel::CONFIG_COMPONENT);
+    announce(namespaces::COMPONENT);
+    announce(controllers::COMPONENT);
+    announce(scheduler::COMPONENT);
+    if options.dns {
+        announce(addons::COMPONENT);
+    }
+    announce(manifests::COMPONENT);
+    if !pods.is_empty() {
+        announce(pods::COMPONENT);
+    }
 
+    let (made, namespaces_made) = watch::channel(false);
+    let (done, manifests_applied) = watch::channel(false);
+    let folder = |marker: &str| options.folder.join(marker);
     let mut tasks = JoinSet::new();
     tasks.spawn(flannel::publish(publish_options(&options), health.clone()));
+    tasks.spawn(namespaces::run(store.clone(), health.clone(), made));
+    let applied = folder("manifests.applied");
+    tasks.spawn(manifests::run(store.clone(), declared, applied, namespaces_made, health.clone(), done));
+    let controllers = controllers::Options::new(options.service_network);
+    tasks.spawn(controllers::run(controllers, store.clone(), health.clone()));
+    tasks.spawn(scheduler::run(store.clone(), health.clone()));
+    if options.dns {
+        tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
+    }
+    if !pods.is_empty() {
+        tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));
+    }
     tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -99,10 +99,10 @@ async fn may_adopt<O: Object>(owner: &O, writer: &Writer) -> Result<()> {
 }
 
 /// An object that has gone needs no owner.
-pub(crate) fn ignore_missing<T>(result: store::Result<T>) -> store::Result<()> {
+pub(crate) fn ignore_missing<T>(result: Result<T>) -> Result<()> {
     match result {
-        Ok(_) | Err(store::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
     }
 }
 

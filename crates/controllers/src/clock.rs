@@ -8,7 +8,7 @@ use api::types::jiff::Timestamp;
 
 /// A clock. Tests have one that stands still or jumps.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub(crate) struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Default for Clock {
     fn default() -> Self {
@@ -24,21 +24,19 @@ impl fmt::Debug for Clock {
 
 impl Clock {
     /// A clock that follows tokio's, so that it can be paused with it.
-    #[must_use]
-    pub fn with_tokio() -> Self {
+    #[cfg(test)]
+    pub(crate) fn with_tokio() -> Self {
         let (start, began) = (Timestamp::now(), tokio::time::Instant::now());
         Self(Arc::new(move || start + began.elapsed()))
     }
 
     /// Now.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
     }
 
     /// Now, in whole seconds, as objects have it.
-    #[must_use]
-    pub fn time(&self) -> Time {
+    pub(crate) fn time(&self) -> Time {
         whole(self.now())
     }
 }

@@ -21,7 +21,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::clock::Clock;
 use crate::error::Result;
 use crate::view::Source;
 use crate::writer::{Writer, Written};
@@ -30,6 +29,10 @@ use crate::writer::{Writer, Written};
 const WORKERS: usize = 16;
 /// After as many plans others get their turn.
 const TURN: usize = 64;
+
+/// If what was written does not show for so long, something is wrong with the view or with etcd, and the key is
+/// looked at all the same.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One of the things that a cluster's control plane keeps true.
 pub(crate) trait Controller: Send + 'static {
@@ -68,7 +71,7 @@ impl<W> Plan<W> {
 }
 
 /// Runs a controller until dropped.
-pub(crate) async fn drive<C: Controller>(controller: C, store: Store, clock: Clock) {
+pub(crate) async fn drive<C: Controller>(controller: C, store: Store) {
     let synced: Vec<_> = controller.sources().iter().map(|source| source.synced()).collect();
     for synced in synced {
         synced.await;
@@ -77,7 +80,6 @@ pub(crate) async fn drive<C: Controller>(controller: C, store: Store, clock: Clo
     let driver = Driver {
         controller,
         store,
-        clock,
         wakes,
         queue: Queue::default(),
         tasks: JoinSet::new(),
@@ -90,12 +92,11 @@ pub(crate) async fn drive<C: Controller>(controller: C, store: Store, clock: Clo
 struct Driver<C: Controller> {
     controller: C,
     store: Store,
-    clock: Clock,
     wakes: Vec<watch::Receiver<()>>,
     queue: Queue<C::Key>,
     tasks: JoinSet<(C::Key, Written, Result<()>)>,
     /// What was written and does not show yet.
-    unseen: BTreeMap<C::Key, Written>,
+    unseen: BTreeMap<C::Key, (Instant, Written)>,
     /// Keys that are to be looked at when it does.
     blocked: BTreeSet<C::Key>,
 }
@@ -124,8 +125,12 @@ impl<C: Controller> Driver<C> {
     fn unblock(&mut self) {
         let sources = self.controller.sources();
         let seen = |written: &Written| written.is_seen(&sources);
-        let shown: Vec<_> =
-            self.unseen.iter().filter(|(_, written)| seen(written)).map(|(key, _)| key.clone()).collect();
+        let shown: Vec<_> = self
+            .unseen
+            .iter()
+            .filter(|(_, (_, written))| seen(written))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in shown {
             self.unseen.remove(&key);
             if self.blocked.remove(&key) {
@@ -142,9 +147,7 @@ impl<C: Controller> Driver<C> {
             }
             let now = Instant::now().into_std();
             let Some(key) = self.queue.pop(now) else { return false };
-            if self.unseen.contains_key(&key) {
-                self.queue.done(&key);
-                self.blocked.insert(key);
+            if self.must_wait(&key) {
                 continue;
             }
             let plan = self.controller.plan(&key);
@@ -155,13 +158,29 @@ impl<C: Controller> Driver<C> {
                 self.queue.done(&key);
                 continue;
             };
-            let writer = Writer::new(&self.store, &self.clock);
+            let writer = Writer::new(&self.store);
             let apply = self.controller.apply(work, writer.clone());
             self.tasks.spawn(async move {
                 let result = apply.await;
                 (key, writer.take(), result)
             });
         }
+        true
+    }
+
+    /// Whether what was written of a key does not show yet; it comes back when it does.
+    fn must_wait(&mut self, key: &C::Key) -> bool {
+        let Some((since, _)) = self.unseen.get(key) else { return false };
+        let until = *since + PATIENCE;
+        if Instant::now() >= until {
+            tracing::warn!(controller = C::NAME, %key, "what was written does not show");
+            self.unseen.remove(key);
+            self.blocked.remove(key);
+            return false;
+        }
+        self.queue.done(key);
+        self.queue.add_at(key.clone(), until.into_std());
+        self.blocked.insert(key.clone());
         true
     }
 
@@ -176,14 +195,18 @@ impl<C: Controller> Driver<C> {
         };
         if !written.is_empty() {
             written.since(&self.controller.sources());
-            self.unseen.insert(key.clone(), written);
+            self.unseen.insert(key.clone(), (Instant::now(), written));
         }
         match result {
             Ok(()) => self.queue.done(&key),
             Err(error) => {
                 let delay = self.queue.failed(&key, Instant::now().into_std());
-                let (controller, error) = (C::NAME, chain(&error));
-                tracing::warn!(controller, %key, error, ?delay, "will be tried again");
+                let (controller, told) = (C::NAME, chain(&error));
+                if error.is_conflict() {
+                    tracing::debug!(controller, %key, error = told, "someone else was faster");
+                } else {
+                    tracing::warn!(controller, %key, error = told, ?delay, "will be tried again");
+                }
             }
         }
     }

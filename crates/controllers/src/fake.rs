@@ -37,6 +37,7 @@ pub(crate) struct World {
 pub(crate) struct Kubelet {
     /// It does nothing at all.
     pub(crate) stopped: Arc<AtomicBool>,
+    placed: Arc<AtomicU32>,
     addresses: Arc<AtomicU32>,
 }
 
@@ -51,7 +52,7 @@ impl World {
     }
 
     pub(crate) fn start<C: Controller>(&mut self, controller: C) {
-        self.tasks.spawn(drive(controller, self.store.clone(), self.cluster.clock.clone()));
+        self.tasks.spawn(drive(controller, self.store.clone()));
     }
 
     /// Pods are put on nodes `n0`, `n1`, `n2` in turn, become ready, and go when they are deleted. One with
@@ -162,10 +163,9 @@ impl Kubelet {
         let result = if pod.is_deleting() {
             store.delete(pod).await
         } else if pods::node_name(pod).is_empty() {
-            let node = format!("n{}", self.addresses.load(Ordering::Relaxed) % 3);
+            let node = format!("n{}", self.placed.fetch_add(1, Ordering::Relaxed) % 3);
             let mut pod = pod.clone();
             pod.spec.as_mut().unwrap().node_name = Some(node);
-            self.addresses.fetch_add(1, Ordering::Relaxed);
             store.update(&mut pod).await
         } else if pods::phase(pod) == "Pending" {
             let mut pod = pod.clone();

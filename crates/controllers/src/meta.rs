@@ -42,6 +42,7 @@ pub(crate) trait Meta {
         self.meta().owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
     }
 
+    #[cfg(test)]
     fn is_controlled_by(&self, uid: &str) -> bool {
         self.controller().is_some_and(|owner| owner.uid == uid)
     }

@@ -1,22 +1,14 @@
 //! What controllers ask of pods, and how they make them.
 //!
-//! Sources: kubernetes `pkg/api/v1/pod/util.go`, `pkg/controller/controller_utils.go`,
-//! `pkg/registry/core/pod/strategy.go`.
+//! Sources: kubernetes `pkg/api/v1/pod/util.go`, `pkg/controller/controller_utils.go`.
 
 use std::time::Duration;
 
-use api::admit::{self, Stamp};
 use api::types::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use api::types::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use api::types::jiff::Timestamp;
-use store::new_uid;
 
-use crate::clock::whole;
-use crate::error::Result;
 use crate::meta::Meta;
-
-/// What the API server gives a pod that says nothing (`DefaultTerminationGracePeriodSeconds`).
-const GRACE: i64 = 30;
 
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
@@ -65,32 +57,10 @@ pub(crate) fn available_in(pod: &Pod, min_ready: i32, now: Timestamp) -> Option<
     Some(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// How long a pod that is deleted may still run (`podStrategy.CheckGracefulDelete`).
-pub(crate) fn grace_seconds(pod: &Pod) -> i64 {
-    if node_name(pod).is_empty() || is_terminal(pod) {
-        return 0;
-    }
-    let seconds = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-    match seconds.unwrap_or(GRACE) {
-        negative if negative < 0 => 1,
-        seconds => seconds,
-    }
-}
-
-/// A new pod from a template, with the API server's defaults and checks (`GetPodFromTemplate`). `adjust`
-/// changes it before.
-///
-/// # Errors
-/// What is wrong with the template.
-pub(crate) fn from_template(
-    template: &PodTemplateSpec,
-    namespace: &str,
-    owner: OwnerReference,
-    now: Timestamp,
-    adjust: impl FnOnce(&mut Pod),
-) -> Result<Pod> {
+/// A new pod from a template, to be stored (`GetPodFromTemplate`).
+pub(crate) fn from_template(template: &PodTemplateSpec, namespace: &str, owner: OwnerReference) -> Pod {
     let given = template.metadata.clone().unwrap_or_default();
-    let mut pod = Pod {
+    Pod {
         metadata: ObjectMeta {
             generate_name: Some(name_prefix(&owner.name)),
             namespace: Some(namespace.into()),
@@ -102,11 +72,7 @@ pub(crate) fn from_template(
         },
         spec: template.spec.clone(),
         status: None,
-    };
-    adjust(&mut pod);
-    // What was read from JSON can be written as JSON.
-    let document = serde_json::to_value(&pod).unwrap_or_default();
-    Ok(admit::create(&document, &Stamp { uid: new_uid(), now: whole(now) })?)
+    }
 }
 
 /// (`getPodsPrefix`)

@@ -20,7 +20,7 @@ use crate::claim::{ignore_missing, settle};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::driver::{Controller, Plan};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::meta::{Meta, controller_reference};
 use crate::pods;
 use crate::view::{Source, View, sides};
@@ -138,7 +138,7 @@ impl Controller for ReplicaSets {
 async fn apply(work: Work, writer: &Writer, recorder: &Recorder, clock: &Clock) -> Result<()> {
     let Work { set, plan } = work;
     settle(set.as_ref(), &plan.claim, writer).await?;
-    let created = create(&set, plan.create, writer, recorder, clock).await;
+    let created = create(&set, plan.create, writer, recorder).await;
     let deleted = delete(&set, plan.delete, writer, recorder).await;
     let mut status = plan.status;
     match (&created, &deleted) {
@@ -152,21 +152,14 @@ async fn apply(work: Work, writer: &Writer, recorder: &Recorder, clock: &Clock) 
 
 /// Makes pods: one, then two, then four … and stops when that fails, so that a template that is refused is
 /// refused once and not a thousand times (`slowStartBatch`).
-async fn create(
-    set: &Arc<ReplicaSet>,
-    mut count: usize,
-    writer: &Writer,
-    recorder: &Recorder,
-    clock: &Clock,
-) -> Result<()> {
+async fn create(set: &Arc<ReplicaSet>, mut count: usize, writer: &Writer, recorder: &Recorder) -> Result<()> {
     let mut batch = 1;
     while count > 0 {
         batch = batch.min(count);
         let mut tasks = JoinSet::new();
         for _ in 0..batch {
-            let (set, writer, recorder, clock) =
-                (set.clone(), writer.clone(), recorder.clone(), clock.clone());
-            tasks.spawn(async move { create_one(&set, &writer, &recorder, &clock).await });
+            let (set, writer, recorder) = (set.clone(), writer.clone(), recorder.clone());
+            tasks.spawn(async move { create_one(&set, &writer, &recorder).await });
         }
         for result in tasks.join_all().await {
             result?;
@@ -177,26 +170,16 @@ async fn create(
     Ok(())
 }
 
-async fn create_one(set: &ReplicaSet, writer: &Writer, recorder: &Recorder, clock: &Clock) -> Result<()> {
+async fn create_one(set: &ReplicaSet, writer: &Writer, recorder: &Recorder) -> Result<()> {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
-    let owner = controller_reference(set);
-    let made = async {
-        let mut pod = pods::from_template(&template, set.namespace(), owner, clock.now(), |_| {})?;
-        writer.create(&mut pod).await?;
-        Ok::<_, Error>(pod)
+    let pod = pods::from_template(&template, set.namespace(), controller_reference(set));
+    let created = writer.create(&pod).await;
+    let (kind, reason, message) = match &created {
+        Ok(pod) => (NORMAL, "SuccessfulCreate", format!("Created pod: {}", pod.name())),
+        Err(error) => (WARNING, "FailedCreate", format!("Error creating: {}", chain(error))),
     };
-    match made.await {
-        Ok(pod) => {
-            let message = format!("Created pod: {}", pod.name());
-            recorder.event(&reference(set), NORMAL, "SuccessfulCreate", &message);
-            Ok(())
-        }
-        Err(error) => {
-            let message = format!("Error creating: {}", chain(&error));
-            recorder.event(&reference(set), WARNING, "FailedCreate", &message);
-            Err(error)
-        }
-    }
+    recorder.event(&reference(set), kind, reason, &message);
+    created.map(|_| ())
 }
 
 async fn delete(
@@ -209,7 +192,7 @@ async fn delete(
     for pod in pods {
         let (set, writer, recorder) = (set.clone(), writer.clone(), recorder.clone());
         tasks.spawn(async move {
-            let result = writer.delete_pod(&pod).await;
+            let result = writer.delete(pod.as_ref()).await;
             let (kind, reason, message) = match &result {
                 Ok(()) => (NORMAL, "SuccessfulDelete", format!("Deleted pod: {}", pod.name())),
                 Err(error) => (WARNING, "FailedDelete", format!("Error deleting: {}", chain(error))),
@@ -229,7 +212,7 @@ async fn write_status(set: &ReplicaSet, status: &ReplicaSetStatus, writer: &Writ
         return Ok(());
     }
     let write = |set: &mut ReplicaSet| set.status = Some(status.clone());
-    Ok(ignore_missing(writer.modify(set, write).await)?)
+    ignore_missing(writer.modify(set, write).await)
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ impl<K: Object + PartialEq + Send + Sync + 'static> View<K> {
 }
 
 impl<K> View<K> {
+    /// Whether it is being told of changes now.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.reflector.connected()
+    }
+
     pub(crate) fn get(&self, name: &ObjectName) -> Option<&Arc<K>> {
         self.objects.get(name)
     }
@@ -91,6 +96,11 @@ impl<K> View<K> {
     /// Those of which `index_by` said so, in the order of their names.
     pub(crate) fn by<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Arc<K>> + use<'a, K> {
         self.index.get(key).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// How many they are.
+    pub(crate) fn count(&self, key: &str) -> usize {
+        self.index.get(key).map_or(0, BTreeMap::len)
     }
 
     /// Those of a namespace.

@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::types::Metadata;
-use api::types::api::core::v1::Pod;
-use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use store::{Error, Object, Result, Store};
+use api::kinds::NAMESPACES;
+use api::types::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Preconditions};
+use api::{KindInfo, Rules};
+use serde_json::Value;
+use store::registry::{self, Deleted, Propagation};
+use store::{Object, Store};
 
-use crate::clock::{Clock, whole};
+use crate::error::Result;
 use crate::meta::Meta;
-use crate::pods;
 use crate::view::{ObjectName, Source};
 
 /// What was written with one look at a key.
@@ -58,13 +59,12 @@ impl Written {
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     store: Store,
-    clock: Clock,
     written: Arc<Mutex<Written>>,
 }
 
 impl Writer {
-    pub(crate) fn new(store: &Store, clock: &Clock) -> Self {
-        Self { store: store.clone(), clock: clock.clone(), written: Arc::default() }
+    pub(crate) fn new(store: &Store) -> Self {
+        Self { store: store.clone(), written: Arc::default() }
     }
 
     /// For reading.
@@ -78,25 +78,35 @@ impl Writer {
     }
 
     fn note<K: Object>(&self, object: &K) {
-        let version = object.metadata().resource_version.as_deref();
-        let Some(revision) = version.and_then(|version| version.parse().ok()) else { return };
+        let version = object.meta().resource_version.as_deref();
+        self.note_revision(K::FOLDER, version.and_then(|version| version.parse().ok()));
+    }
+
+    fn note_revision(&self, folder: &'static str, revision: Option<i64>) {
+        let Some(revision) = revision else { return };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = &mut written.revisions.entry(K::FOLDER).or_default().0;
+        let newest = &mut written.revisions.entry(folder).or_default().0;
         *newest = (*newest).max(revision);
     }
 
     fn note_gone<K: Object>(&self, object: &K) {
+        self.note_absent(K::FOLDER, &object.key(), object.uid());
+    }
+
+    fn note_absent(&self, folder: &'static str, name: &ObjectName, uid: &str) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.gone.push((K::FOLDER, object.key(), object.uid().to_owned()));
+        written.gone.push((folder, name.clone(), uid.to_owned()));
     }
 
-    pub(crate) async fn create<K: Object>(&self, object: &mut K) -> Result<()> {
-        self.store.create(object).await?;
-        self.note(object);
-        Ok(())
+    /// Stores a new object as the API server does, from what a client would send.
+    pub(crate) async fn create<K: Object + Rules>(&self, document: &K) -> Result<K> {
+        let created = registry::create(&self.store, document).await?;
+        self.note(&created);
+        Ok(created)
     }
 
-    /// Changes an object if it is still the same one, whatever its version.
+    /// Changes an object if it is still the same one, whatever its version; it goes if it is being deleted and
+    /// has no finalizer any more.
     pub(crate) async fn modify<K>(&self, of: &K, mut change: impl FnMut(&mut K)) -> Result<K>
     where
         K: Object + Clone + PartialEq,
@@ -106,8 +116,12 @@ impl Writer {
                 change(object);
             }
         };
-        let changed = self.store.modify(of.namespace(), of.name(), change_same).await?;
-        self.note(&changed);
+        let changed = registry::modify(&self.store, of.namespace(), of.name(), change_same).await?;
+        if changed.is_deleting() && !is_held(&changed) && grace_is_over(&changed) {
+            self.note_gone(&changed);
+        } else {
+            self.note(&changed);
+        }
         Ok(changed)
     }
 
@@ -118,60 +132,85 @@ impl Writer {
         Ok(())
     }
 
-    /// Deletes an object if it is still there and the same one. One with finalizers is only marked: whoever
-    /// takes the last one off deletes it.
-    pub(crate) async fn delete<K>(&self, object: &K) -> Result<()>
-    where
-        K: Object + Clone + PartialEq,
-    {
-        self.delete_in(object, 0).await
-    }
-
-    /// Deletes a pod as the API server does: one that runs on a node gets time to end, and its kubelet
-    /// deletes it; another one is gone at once.
-    pub(crate) async fn delete_pod(&self, pod: &Pod) -> Result<()> {
-        self.delete_in(pod, pods::grace_seconds(pod)).await
-    }
-
-    async fn delete_in<K>(&self, object: &K, grace: i64) -> Result<()>
-    where
-        K: Object + Clone + PartialEq,
-    {
-        let mut current = object.clone();
-        loop {
-            let marked = grace > 0 || has_finalizers(current.metadata());
-            let result = if marked {
-                if current.is_deleting() {
-                    self.note(&current);
-                    return Ok(());
-                }
-                let at = self.clock.now().checked_add(std::time::Duration::from_secs(grace.unsigned_abs()));
-                let meta = Metadata::metadata_mut(&mut current);
-                meta.deletion_timestamp = at.ok().map(whole);
-                meta.deletion_grace_period_seconds = Some(grace);
-                self.update(&mut current).await
-            } else {
-                self.store.delete(&current).await.inspect(|()| self.note_gone(object))
-            };
-            match result {
-                Err(Error::Conflict { .. }) => {}
-                Err(Error::NotFound { .. }) => {
-                    self.note_gone(object);
-                    return Ok(());
-                }
-                result => return result,
-            }
-            match self.store.get::<K>(object.namespace(), object.name()).await? {
-                Some(latest) if latest.uid() == object.uid() => current = latest,
-                _ => {
-                    self.note_gone(object);
-                    return Ok(());
-                }
-            }
+    /// Deletes an object as the API server does, if it is still there and the same one: a pod that runs gets
+    /// time to end, one with finalizers is only marked.
+    pub(crate) async fn delete<K: Object>(&self, object: &K) -> Result<()> {
+        let options = DeleteOptions {
+            preconditions: Some(Preconditions { uid: object.meta().uid.clone(), resource_version: None }),
+            ..DeleteOptions::default()
+        };
+        match registry::delete::<K>(&self.store, object.namespace(), object.name(), &options).await {
+            Ok(Deleted::Marked(marked)) => self.note_revision(K::FOLDER, revision(&marked)),
+            Ok(Deleted::Gone(_)) | Err(registry::Error::Precondition { .. }) => self.note_gone(object),
+            Err(error) if error.is_not_found() => self.note_gone(object),
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    /// Changes an object of any kind if it is still the same one; it goes if it is being deleted and has no
+    /// finalizer any more.
+    pub(crate) async fn patch_raw(
+        &self,
+        info: &'static KindInfo,
+        (name, uid): (&ObjectName, &str),
+        change: impl Fn(&mut Value),
+    ) -> Result<()> {
+        let patch = |old: &Value| {
+            let mut new = old.clone();
+            if text(old, "/metadata/uid") == uid {
+                change(&mut new);
+            }
+            Ok(new)
+        };
+        let patched = registry::patch_raw(&self.store, info, &name.namespace, &name.name, patch).await;
+        match patched {
+            Ok(patched) => self.note_revision(info.folder, revision(&patched.new)),
+            Err(error) if error.is_not_found() => self.note_absent(info.folder, name, uid),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Deletes an object of any kind, if it is still there and the same one.
+    pub(crate) async fn delete_raw(
+        &self,
+        info: &'static KindInfo,
+        (name, uid): (&ObjectName, &str),
+        propagation: Propagation,
+    ) -> Result<()> {
+        let options = DeleteOptions {
+            preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
+            propagation_policy: Some(propagation.word().into()),
+            ..DeleteOptions::default()
+        };
+        let deleted = registry::delete_raw(&self.store, info, &name.namespace, &name.name, &options).await;
+        match deleted {
+            Ok(Deleted::Marked(marked)) => self.note_revision(info.folder, revision(&marked)),
+            Ok(Deleted::Gone(_)) | Err(registry::Error::Precondition { .. }) => {
+                self.note_absent(info.folder, name, uid);
+            }
+            Err(error) if error.is_not_found() => self.note_absent(info.folder, name, uid),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 }
 
-fn has_finalizers(meta: &ObjectMeta) -> bool {
-    meta.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn revision(object: &Value) -> Option<i64> {
+    object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+}
+
+/// A namespace has a finalizer of its own, which its controller takes away.
+fn is_held<K: Object>(object: &K) -> bool {
+    let finalizers = object.meta().finalizers.as_ref();
+    *K::INFO == NAMESPACES || finalizers.is_some_and(|finalizers| !finalizers.is_empty())
+}
+
+fn grace_is_over(object: &impl Meta) -> bool {
+    object.meta().deletion_grace_period_seconds == Some(0)
 }

@@ -35,6 +35,12 @@ pub enum Error {
     /// The shim has ended; its sandbox with it.
     #[error("sandbox {0} has ended")]
     Ended(String),
+    /// The connection to the shim broke; whether it has done what was asked is not known.
+    #[error("the connection to sandbox {0} was lost")]
+    Lost(String),
+    /// The shim was killed and is still there.
+    #[error("sandbox {0} does not end")]
+    Unkillable(String),
 }
 
 impl Error {

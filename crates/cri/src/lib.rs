@@ -19,14 +19,16 @@
 //! - [`shim`]: the process itself;
 //! - [`log`]: the containers' log files.
 //!
-//! No images are pulled: a container is a command of the machine's own files.
+//! No images are pulled: a container is a command of the machine's own files, which it sees through a root
+//! of its own: what it writes stays in its sandbox, and goes with it.
 
 pub mod error;
 pub mod log;
 pub mod protocol;
+mod root;
 pub mod sandbox;
 pub mod shim;
 
 pub use error::{Error, Result};
-pub use protocol::{ContainerState, Outcome, Phase, Process};
+pub use protocol::{ContainerState, Files, Kind, Mount, Outcome, Phase, Process, Source};
 pub use sandbox::{Options, Runtime, Sandbox, SandboxSpec, State};

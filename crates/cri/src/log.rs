@@ -69,6 +69,18 @@ impl Log {
     }
 }
 
+/// Removes the logs of a container's runs before that of this number, with what was put aside of them.
+pub fn remove_before(folder: &Path, run: u32) {
+    // Nothing is there before the first run; and a log that stays is no reason not to run.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.split_once(".log")?.0.parse::<u32>().ok());
+        if number.is_some_and(|number| number < run) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// The files that were put aside from `path`, in any order.
 fn set_aside(path: &Path) -> io::Result<Vec<PathBuf>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {

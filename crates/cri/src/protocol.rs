@@ -19,6 +19,60 @@ pub struct Process {
     pub group: Option<u32>,
 }
 
+/// What a container sees of its pod's files, beside what all of the pod's containers see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// In the order in which they are mounted: a folder before what is in it.
+    pub mounts: Vec<Mount>,
+    /// Whether it can write to what it mounts, and to nothing else.
+    pub read_only_root: bool,
+}
+
+/// A folder or file that a container has at a place of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// What is there.
+    pub source: Source,
+    /// Where, as `/data`; made if it is not there.
+    pub target: String,
+    /// Whether it can only be read.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// One of the pod's volumes.
+    Volume {
+        /// Its name: what is in it is in this folder of [`crate::Sandbox::volume`].
+        name: String,
+        /// What of it, empty for all; a folder if it is not there.
+        path: String,
+        /// If it may grow to so many bytes at most; it is empty at first then.
+        limit: Option<u64>,
+    },
+    /// A path of the machine, as the pod sees it.
+    Host {
+        /// The path.
+        path: String,
+        /// What is made, if nothing is there.
+        create: Option<Kind>,
+    },
+}
+
+/// What can be at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A folder.
+    Folder,
+    /// A file.
+    File,
+}
+
 /// What an agent asks of a shim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,11 +85,24 @@ pub enum Request {
         attempt: u32,
         /// What to run.
         process: Process,
+        /// What it sees.
+        files: Files,
+    },
+    /// Note a container as one that could not be started; told by [`Event::Container`], too.
+    Refuse {
+        /// The container's name in its pod.
+        container: String,
+        /// How often it was started before.
+        attempt: u32,
+        /// Why.
+        message: String,
     },
     /// Run a command beside the containers, as a probe or a hook does; answered by [`Event::Ran`].
     Run {
         /// The asker's number for it.
         id: u64,
+        /// The container whose files it sees, if that has any of its own.
+        container: String,
         /// What to run.
         process: Process,
         /// After so many milliseconds it is killed.
@@ -50,8 +117,15 @@ pub enum Request {
     },
     /// The namespaces of the pod, as descriptors, in the order of [`NAMESPACES`]; answered by
     /// [`Event::Namespaces`], then by the descriptors.
-    Enter,
+    Enter {
+        /// The container whose files and environment are wanted; if it does not run, or is not named, those
+        /// of the one that was started last.
+        container: Option<String>,
+    },
 }
+
+/// Whoever sends a longer request, in bytes, is dropped by the shim.
+pub(crate) const LONGEST: usize = 1 << 20;
 
 /// What a shim tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +149,7 @@ pub enum Event {
     },
     /// The descriptors follow, with the environment that a command in here should have.
     Namespaces {
-        /// The environment of the pod's first container.
+        /// The environment of the container.
         env: Vec<(String, String)>,
     },
 }

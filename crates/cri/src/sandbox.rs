@@ -3,11 +3,14 @@
 mod enter;
 mod files;
 mod link;
+mod process;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +20,24 @@ use net::{NetNs, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
-use crate::protocol::{ContainerState, Outcome, Process, Request};
+use crate::protocol::{ContainerState, Files, Outcome, Process, Request};
+use crate::root::{Layout, template};
+use crate::shim::VOLUMES;
 
 pub use enter::{Entry, enter};
-pub use files::name_of;
+pub use files::{Listed, id_of, list, name_in_logs, name_of};
 use link::Link;
+use process::Process as Shim;
 
-/// A killed process is gone within this time, whatever the machine's load.
+/// A shim answers at once, but for a machine that is very busy.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// One that has long been there, and has nothing to make first, within this time.
+const GREETING: Duration = Duration::from_secs(10);
 
 /// Where sandboxes are.
 #[derive(Debug, Clone)]
@@ -42,6 +50,8 @@ pub struct Options {
     pub etc_netns: PathBuf,
     /// The containers' logs go below this folder.
     pub logs: PathBuf,
+    /// Folders of the machine that pods must not see.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// A sandbox as it should be.
@@ -50,7 +60,7 @@ pub struct Options {
 pub struct SandboxSpec {
     /// Its name, and that of its network namespace, see [`name_of`].
     pub name: String,
-    /// For CNI; never used twice.
+    /// For CNI; never used twice, see [`id_of`].
     pub id: String,
     /// The worker.
     pub node: String,
@@ -66,8 +76,14 @@ pub struct SandboxSpec {
     pub hostname: String,
     /// Whether it stays in the worker's network namespace.
     pub host_network: bool,
-    /// Files that it sees in `/etc`, where there is one of that name: `hosts`, `resolv.conf`.
+    /// Files that it sees in `/etc`: `hosts`, `resolv.conf`.
     pub files: BTreeMap<String, String>,
+    /// Where its containers have volumes mounted, as `/data`. None can be mounted without one.
+    #[serde(default)]
+    pub mount_points: Vec<PathBuf>,
+    /// The container that is meant by who enters the pod and names none.
+    #[serde(default)]
+    pub main: Option<String>,
 }
 
 /// Makes sandboxes and finds them again.
@@ -79,6 +95,8 @@ struct Inner {
     options: Options,
     /// The mount namespace that those of the pods are copies of.
     mounts: OwnedFd,
+    /// How a pod's root is made in such a copy.
+    layout: Layout,
 }
 
 impl Runtime {
@@ -90,9 +108,9 @@ impl Runtime {
         for folder in [&options.folder, &options.logs, &options.netns, &options.etc_netns] {
             fs::create_dir_all(folder).map_err(|e| Error::file("make folder", folder, e))?;
         }
-        // A pod does not care for the others' namespaces, which are many.
-        let mounts = mount::lean_copy(&[&options.netns])?;
-        Ok(Self(Arc::new(Inner { options, mounts })))
+        // A pod does not care for the others' namespaces, which are many: their place is free.
+        let (mounts, layout) = template::make(&options.folder, &options.netns, &options.hidden)?;
+        Ok(Self(Arc::new(Inner { options, mounts, layout })))
     }
 
     /// Makes a sandbox: its namespaces, with the loopback on and the network namespace under its name.
@@ -100,71 +118,71 @@ impl Runtime {
     /// # Errors
     /// [`Error::Exists`]; what the kernel or a file refused. Nothing is left behind then.
     pub async fn create(&self, spec: SandboxSpec) -> Result<Sandbox> {
-        let places = self.places(&spec.name);
-        match fs::create_dir(&places.folder) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(Error::Exists(spec.name)),
-            Err(e) => return Err(Error::file("make folder", &places.folder, e)),
-        }
         let inner = self.0.clone();
+        let places = self.places(&spec.name);
         let started = tokio::task::spawn_blocking({
             let (spec, places) = (spec.clone(), places.clone());
             move || start(&inner, &spec, &places)
         });
-        let outcome = match started.await {
-            Ok(Ok((pid, socket))) => self.greet(spec, pid, socket, true).await,
-            Ok(Err(e)) => Err(e),
-            Err(e) => Err(Error::file("start", &places.folder, std::io::Error::other(e))),
-        };
-        if outcome.is_err() {
-            places.clear();
+        let failed = |e| Error::file("start", &places.folder, std::io::Error::other(e));
+        let (shim, socket) = started.await.map_err(failed)??;
+        match link::greet(&spec.name, socket, PATIENCE).await {
+            Ok(greeting) => Ok(Sandbox::new(spec, places, shim, greeting)),
+            Err(error) => {
+                shim.end(&spec.name).await?;
+                places.discard(&spec);
+                Err(error)
+            }
         }
-        outcome
     }
 
-    /// The sandboxes of a node that are there, as after a restart of its agent. Of those whose shim has
-    /// ended, the remains are removed and their specs given back: their networks need a DEL.
+    /// The sandboxes of a node that are there, as after a restart of its agent; and the specs of those that
+    /// have ended and whose networks have not been given back, until [`Runtime::settle`] is told that they
+    /// have. A shim that is there and does not answer is killed: its pod must not run twice.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub async fn adopt(&self, node: &str) -> Result<(Vec<Sandbox>, Vec<SandboxSpec>)> {
-        let (mut alive, mut dead) = (Vec::new(), Vec::new());
-        for spec in files::specs(&self.0.options.folder)? {
-            if spec.node != node {
-                continue;
-            }
-            let places = self.places(&spec.name);
-            let connected = places.connect();
-            let adopted = match connected {
-                Ok((socket, pid)) => self.greet(spec.clone(), pid, socket, false).await.ok(),
-                Err(_) => None,
-            };
-            match adopted {
-                Some(sandbox) => alive.push(sandbox),
-                None => {
-                    places.clear();
-                    dead.push(spec);
-                }
-            }
+        let folder = &self.0.options.folder;
+        files::sweep(folder, node)?;
+        let mut found = JoinSet::new();
+        for spec in files::specs(folder)?.into_iter().filter(|spec| spec.node == node) {
+            let runtime = self.clone();
+            found.spawn(async move { runtime.meet(spec).await });
         }
-        Ok((alive, dead))
+        let alive = found.join_all().await.into_iter().flatten().collect();
+        Ok((alive, self.owing(node)?))
     }
 
-    async fn greet(
-        &self,
-        spec: SandboxSpec,
-        pid: i32,
-        socket: std::os::unix::net::UnixStream,
-        parent: bool,
-    ) -> Result<Sandbox> {
+    /// The specs of a node's sandboxes that have ended and whose networks have not been given back.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn owing(&self, node: &str) -> Result<Vec<SandboxSpec>> {
+        files::owing(&self.0.options.folder, node)
+    }
+
+    /// Forgets a sandbox that has ended: its network has been given back.
+    ///
+    /// # Errors
+    /// When what is remembered of it cannot be removed.
+    pub fn settle(&self, spec: &SandboxSpec) -> Result<()> {
+        files::remove(&files::owed(&self.0.options.folder, spec))
+    }
+
+    /// Takes up a sandbox that another agent has made; of one that has ended the remains are removed.
+    async fn meet(&self, spec: SandboxSpec) -> Option<Sandbox> {
         let places = self.places(&spec.name);
-        match Link::open(&spec.name, socket).await {
-            Ok(link) => Ok(Sandbox { spec, places, pid, parent, link }),
-            Err(error) => {
-                if parent {
-                    end(pid, true).await;
+        match places.reach(&spec).await {
+            Ok((shim, greeting)) => Some(Sandbox::new(spec, places, shim, greeting)),
+            Err(_) => {
+                if let Some(shim) = Shim::find(&places.folder, None) {
+                    // One that cannot be killed keeps its place, and so its pod from running twice.
+                    shim.end(&spec.name).await.ok()?;
                 }
-                Err(error)
+                // What could not be removed now is when the next agent sweeps.
+                let _ = places.retire(&spec);
+                None
             }
         }
     }
@@ -172,6 +190,7 @@ impl Runtime {
     fn places(&self, name: &str) -> Places {
         let options = &self.0.options;
         Places {
+            all: options.folder.clone(),
             folder: options.folder.join(name),
             netns: options.netns.join(name),
             etc_netns: options.etc_netns.join(name),
@@ -182,16 +201,69 @@ impl Runtime {
 /// What stands in the file system for a sandbox.
 #[derive(Debug, Clone)]
 struct Places {
+    /// The folder that those of all sandboxes are in.
+    all: PathBuf,
     folder: PathBuf,
     netns: PathBuf,
     etc_netns: PathBuf,
 }
 
 impl Places {
-    /// Removes everything; what is not there need not go.
-    fn clear(&self) {
+    /// Fills the sandbox's folder: aside, so that it is there as a whole or not at all.
+    fn fill(&self, spec: &SandboxSpec, layout: &Layout) -> Result<()> {
+        let aside = files::unfinished(&self.all, spec);
+        let failed = |e| Error::file("make folder", &self.folder, e);
+        let filled = fs::create_dir(&aside)
+            .map_err(failed)
+            .and_then(|()| files::write(&aside, spec, layout))
+            .and_then(|()| match fs::rename(&aside, &self.folder) {
+                Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => Err(Error::Exists(spec.name.clone())),
+                renamed => renamed.map_err(failed),
+            });
+        if filled.is_err() {
+            // What is left now goes when the next agent sweeps.
+            let _ = files::remove(&aside);
+        }
+        filled
+    }
+
+    /// Removes everything of a sandbox that was never attached to a network.
+    fn discard(&self, spec: &SandboxSpec) {
         self.unname();
-        let _ = fs::remove_dir_all(&self.folder);
+        let aside = files::unfinished(&self.all, spec);
+        // As in `fill`; by renaming first, nothing half removed has the name.
+        let _ = fs::rename(&self.folder, &aside);
+        let _ = files::remove(&aside);
+    }
+
+    /// Removes everything but the note that the sandbox's network has to be given back.
+    fn retire(&self, spec: &SandboxSpec) -> Result<()> {
+        self.unname();
+        let owed = files::owed(&self.all, spec);
+        match fs::rename(&self.folder, &owed) {
+            // Done before.
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::file("remove", &self.folder, e)),
+            Ok(()) => files::strip(&owed),
+        }
+    }
+
+    /// Gives the network namespace its name.
+    fn name(&self, pid: i32) -> Result<()> {
+        // A former sandbox's, which nobody had the time to take away.
+        self.unname();
+        NetNs::open(format!("/proc/{pid}/ns/net"))?.bind(&self.netns)?;
+        std::os::unix::fs::symlink(self.folder.join("etc"), &self.etc_netns)
+            .map_err(|e| Error::file("make link", &self.etc_netns, e))
+    }
+
+    /// Whether the network namespace of a process has the name.
+    fn is_named(&self, pid: i32) -> bool {
+        let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        let named = identity(&self.netns);
+        named.is_some()
+            && named == identity(Path::new(&format!("/proc/{pid}/ns/net")))
+            && self.etc_netns.is_symlink()
     }
 
     /// Takes the network namespace's name away; without processes in it, it is gone then.
@@ -201,23 +273,37 @@ impl Places {
         let _ = fs::remove_file(&self.etc_netns);
     }
 
-    /// A connection to the shim, and its pid.
-    fn connect(&self) -> Result<(std::os::unix::net::UnixStream, i32)> {
+    /// The shim that another agent has started.
+    async fn reach(&self, spec: &SandboxSpec) -> Result<(Shim, link::Greeting)> {
+        let (socket, peer) = self.connect()?;
+        let greeting = link::greet(&spec.name, socket, GREETING).await?;
+        let ended = || Error::Ended(spec.name.clone());
+        let shim = Shim::find(&self.folder, Some(peer)).ok_or_else(ended)?;
+        if !spec.host_network && !self.is_named(shim.pid()) {
+            // The agent ended between starting and naming it.
+            self.name(shim.pid())?;
+        }
+        Ok((shim, greeting))
+    }
+
+    /// A connection to the shim, and the pid of whoever listens there.
+    fn connect(&self) -> Result<(UnixStream, i32)> {
         let failed = |e| Error::file("reach", &self.folder, e);
         let folder = File::open(&self.folder).map_err(failed)?;
-        let socket = std::os::unix::net::UnixStream::connect(files::socket_in(&folder)).map_err(failed)?;
+        let socket = UnixStream::connect(files::socket_in(&folder)).map_err(failed)?;
         let peer = getsockopt(&socket, sockopt::PeerCredentials).map_err(|e| failed(e.into()))?;
         Ok((socket, peer.pid()))
     }
 }
 
-/// Starts the shim and names its network namespace.
-fn start(
-    inner: &Inner,
-    spec: &SandboxSpec,
-    places: &Places,
-) -> Result<(i32, std::os::unix::net::UnixStream)> {
-    files::write(&places.folder, spec)?;
+/// Makes the sandbox's folder, starts the shim and names its network namespace; nothing is left if that
+/// fails.
+fn start(inner: &Inner, spec: &SandboxSpec, places: &Places) -> Result<(Shim, UnixStream)> {
+    places.fill(spec, &inner.layout)?;
+    start_shim(inner, spec, places).inspect_err(|_| places.discard(spec))
+}
+
+fn start_shim(inner: &Inner, spec: &SandboxSpec, places: &Places) -> Result<(Shim, UnixStream)> {
     let logs = files::log_folder(&inner.options.logs, spec);
     fs::create_dir_all(&logs).map_err(|e| Error::file("make folder", &logs, e))?;
     let logs = File::open(&logs).map_err(|e| Error::file("open", &logs, e))?;
@@ -241,31 +327,12 @@ fn start(
         keep: vec![listener.as_fd(), logs.as_fd()],
     };
     let (pid, _) = namespaces.start()?;
-    let named = name(pid.as_raw(), spec, places);
-    let connected = named
-        .and_then(|()| std::os::unix::net::UnixStream::connect(files::socket_in(&folder)).map_err(failed));
-    connected.map(|socket| (pid.as_raw(), socket)).inspect_err(|_| {
+    let named = if spec.host_network { Ok(()) } else { places.name(pid.as_raw()) };
+    let connected = named.and_then(|()| UnixStream::connect(files::socket_in(&folder)).map_err(failed));
+    connected.and_then(|socket| Ok((Shim::child(pid.as_raw())?, socket))).inspect_err(|_| {
         let _ = kill(pid, Signal::SIGKILL);
         let _ = waitpid(pid, None);
     })
-}
-
-fn name(pid: i32, spec: &SandboxSpec, places: &Places) -> Result<()> {
-    if spec.host_network {
-        return Ok(());
-    }
-    NetNs::open(format!("/proc/{pid}/ns/net"))?.bind(&places.netns)?;
-    std::os::unix::fs::symlink(places.folder.join("etc"), &places.etc_netns)
-        .map_err(|e| Error::file("make link", &places.etc_netns, e))
-}
-
-/// Kills a shim; returns when it is gone, and with it everything in its pod.
-async fn end(pid: i32, parent: bool) {
-    let pid = Pid::from_raw(pid);
-    let _ = kill(pid, Signal::SIGKILL);
-    if parent {
-        let _ = tokio::task::spawn_blocking(move || waitpid(pid, None)).await;
-    }
 }
 
 /// What a sandbox's containers are doing.
@@ -302,13 +369,16 @@ impl State {
 pub struct Sandbox {
     spec: SandboxSpec,
     places: Places,
-    pid: i32,
-    /// Whether the shim is this process's child, and so its to wait for.
-    parent: bool,
+    shim: Shim,
     link: Link,
 }
 
 impl Sandbox {
+    fn new(spec: SandboxSpec, places: Places, shim: Shim, greeting: link::Greeting) -> Self {
+        let link = Link::keep(&spec.name, greeting, shim.clone(), places.clone());
+        Self { spec, places, shim, link }
+    }
+
     /// What it was made from.
     #[must_use]
     pub const fn spec(&self) -> &SandboxSpec {
@@ -327,9 +397,16 @@ impl Sandbox {
         self.link.state()
     }
 
-    /// Starts a container; what becomes of it shows in the state.
-    pub fn start(&self, container: &str, attempt: u32, process: Process) {
-        self.link.send(Request::Start { container: container.into(), attempt, process });
+    /// Starts a container that sees these files; what becomes of it shows in the state.
+    pub fn start(&self, container: &str, attempt: u32, process: Process, files: Files) {
+        self.link.send(Request::Start { container: container.into(), attempt, process, files });
+    }
+
+    /// Where what is in a volume of that name is to be, if the sandbox has any mount points. Whatever is
+    /// written there shows in the containers that have it mounted.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.places.folder.join(VOLUMES).join(name)
     }
 
     /// Sends a signal to a container's first process; SIGKILL is for all of its processes.
@@ -337,10 +414,11 @@ impl Sandbox {
         self.link.send(Request::Signal { container: container.into(), signal: signal as i32 });
     }
 
-    /// A way to run commands in it, for those who do not hold the sandbox.
+    /// A way to run commands in it, for those who do not hold the sandbox; they see what the container
+    /// sees.
     #[must_use]
-    pub fn runner(&self) -> Runner {
-        Runner(self.link.requests())
+    pub fn runner(&self, container: &str) -> Runner {
+        Runner { requests: self.link.requests(), container: container.into() }
     }
 
     /// Writes a file that it sees in `/etc` anew.
@@ -353,33 +431,45 @@ impl Sandbox {
         fs::write(&path, text).map_err(|e| Error::file("write", path, e))
     }
 
-    /// Ends everything in it and lets its namespaces go. Its network's own ends, as addresses in use, are
-    /// the caller's to give back.
+    /// Notes the pod's addresses, for [`list`].
     ///
     /// # Errors
-    /// When its folder cannot be removed.
-    pub async fn remove(&self) -> Result<()> {
+    /// When the file cannot be written.
+    pub fn note_addresses(&self, addresses: &[String]) -> Result<()> {
+        let path = self.places.folder.join(files::ADDRESSES);
+        fs::write(&path, addresses.join("\n")).map_err(|e| Error::file("write", path, e))
+    }
+
+    /// Ends everything in it and lets its namespaces go. Its network's own ends, as addresses in use, are
+    /// the caller's to give back; until he says so by [`Runtime::settle`], [`Runtime::owing`] has it, to
+    /// this agent and the next.
+    ///
+    /// # Errors
+    /// [`Error::Unkillable`]; when its folder cannot be removed. To be tried again.
+    pub async fn end(&self) -> Result<()> {
+        self.shim.end(&self.spec.name).await?;
         let mut state = self.link.state();
-        if state.borrow().alive {
-            end(self.pid, self.parent).await;
-        } else if self.parent {
-            let pid = Pid::from_raw(self.pid);
-            let _ = tokio::task::spawn_blocking(move || waitpid(pid, None)).await;
-        }
-        self.places.unname();
-        // One that is not our child is waited for by its socket.
-        let _ = tokio::time::timeout(PATIENCE, state.wait_for(|state| !state.alive)).await;
-        let folder = &self.places.folder;
-        match fs::remove_dir_all(folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", folder, e)),
-            _ => Ok(()),
-        }
+        // Ends with the link, which is held here.
+        let _ = state.wait_for(|state| !state.alive).await;
+        self.places.retire(&self.spec)
+    }
+
+    /// As [`Sandbox::end`], of one that has no network that is to be given back.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn remove(&self) -> Result<()> {
+        self.end().await?;
+        files::remove(&files::owed(&self.places.all, &self.spec))
     }
 }
 
 /// Runs commands in a sandbox.
 #[derive(Debug, Clone)]
-pub struct Runner(link::Requests);
+pub struct Runner {
+    requests: link::Requests,
+    container: String,
+}
 
 impl Runner {
     /// Runs a command beside the containers; it is killed when the time is up.
@@ -387,8 +477,13 @@ impl Runner {
     /// # Errors
     /// [`Error::Ended`] when the sandbox has ended meanwhile.
     pub async fn run(&self, process: Process, limit: Duration) -> Result<Outcome> {
-        self.0.run(process, limit).await
+        self.requests.run(&self.container, process, limit).await
     }
+}
+
+/// Whether the sandbox whose folder this is stays in its worker's network namespace.
+pub(crate) fn is_host_network(folder: &Path) -> bool {
+    files::spec(folder).is_some_and(|spec| spec.host_network)
 }
 
 /// Removes the logs of a pod that is gone.
@@ -398,7 +493,7 @@ impl Runner {
 pub fn remove_logs(logs: &Path, spec: &SandboxSpec) -> Result<()> {
     let folder = files::log_folder(logs, spec);
     match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", folder, e)),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::file("remove", folder, e)),
         _ => Ok(()),
     }
 }

@@ -5,6 +5,8 @@
 
 mod child;
 mod client;
+mod mounts;
+mod root;
 mod setup;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{Backlog, listen};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use crate::protocol::{ContainerState, Event, Outcome, Phase, Process, Request};
+use crate::protocol::{ContainerState, Event, Files, Outcome, Phase, Process, Request};
 use child::Child;
 use client::Client;
+use mounts::View;
+
+pub(crate) use root::MOUNT_POINTS;
+pub(crate) use setup::{LAYOUT, VOLUMES};
 
 /// The descriptor of the socket that agents connect to.
 pub(crate) const LISTENER: i32 = 3;
@@ -60,6 +66,7 @@ fn run(folder: &Path) -> net::Result<std::convert::Infallible> {
         listener,
         signals,
         clients: Vec::new(),
+        came: 0,
         history: BTreeMap::new(),
         env: Vec::new(),
         children: Vec::new(),
@@ -72,7 +79,7 @@ fn run(folder: &Path) -> net::Result<std::convert::Infallible> {
 /// There is no sandbox: whoever made it is told why.
 fn refuse(listener: &UnixListener, message: &str) -> net::Result<std::convert::Infallible> {
     let (stream, _) = listener.accept().map_err(|e| net::Error::sys("accept", e))?;
-    let mut client = Client::new(stream);
+    let mut client = Client::new(0, stream);
     client.send(&Event::Hello { error: Some(message.into()), containers: Vec::new() });
     Err(net::Error::Other(message.into()))
 }
@@ -82,9 +89,11 @@ struct Shim {
     listener: UnixListener,
     signals: SignalFd,
     clients: Vec<Client>,
+    /// How many clients there were.
+    came: u64,
     /// Of each container the present or last run, after the one before.
     history: BTreeMap<String, Vec<ContainerState>>,
-    /// The first container's environment, for commands from outside.
+    /// The environment of the container that was started last, for commands from outside when none runs.
     env: Vec<(String, String)>,
     children: Vec<Child>,
 }
@@ -107,7 +116,16 @@ impl Shim {
         }
         self.reap();
         self.punish();
+        self.part();
+    }
+
+    /// Forgets the clients that have left, and ends what only they wanted to know.
+    fn part(&mut self) {
         self.clients.retain_mut(|client| client.flush());
+        let here = |id| self.clients.iter().any(|client| client.id() == id);
+        for child in self.children.iter().filter(|child| child.client().is_some_and(|id| !here(id))) {
+            child.signal(Signal::SIGKILL);
+        }
     }
 
     /// Until the next command's time is up.
@@ -126,7 +144,8 @@ impl Shim {
     }
 
     fn welcome(&mut self, stream: UnixStream) {
-        let mut client = Client::new(stream);
+        self.came += 1;
+        let mut client = Client::new(self.came, stream);
         let containers = self.history.values().flatten().cloned().collect();
         client.send(&Event::Hello { error: None, containers });
         self.clients.push(client);
@@ -139,48 +158,71 @@ impl Shim {
         }
         for (number, request) in heard {
             match request {
-                Request::Start { container, attempt, process } => self.start(container, attempt, &process),
-                Request::Run { id, process, limit_ms } => self.run(number, id, &process, limit_ms),
+                Request::Start { container, attempt, process, files } => {
+                    self.start(container, attempt, &process, &files);
+                }
+                Request::Refuse { container, attempt, message } => {
+                    self.not_started(container, attempt, message);
+                }
+                Request::Run { id, container, process, limit_ms } => {
+                    let view = self.view(|child| child.container() == Some(&container));
+                    let deadline = Instant::now() + Duration::from_millis(limit_ms);
+                    let client = self.clients[number].id();
+                    self.run(number, id, Child::command(client, id, &process, deadline, view));
+                }
                 Request::Signal { container, signal } => self.signal(&container, signal),
-                Request::Enter => self.clients[number].hand_over(&self.env),
+                Request::Enter { container } => {
+                    let wanted = main_of(&self.children, container.as_deref());
+                    let env = wanted.and_then(Child::env).unwrap_or(&self.env);
+                    let view = wanted.and_then(Child::view);
+                    self.clients[number].hand_over(env, view);
+                }
             }
         }
     }
 
-    fn start(&mut self, container: String, attempt: u32, process: &Process) {
+    fn start(&mut self, container: String, attempt: u32, process: &Process, files: &Files) {
         let of_container = |child: &Child| child.container() == Some(&container);
         if self.children.iter().any(of_container) {
             // Asked twice, as by an agent that was restarted in between: it runs already.
             return;
         }
-        if self.env.is_empty() {
-            self.env.clone_from(&process.env);
-        }
+        self.env.clone_from(&process.env);
         let started_at = now();
-        let log = self.logs.join(&container).join(format!("{attempt}.log"));
-        let phase = match Child::container_of(&container, process, log) {
+        let folder = self.logs.join(&container);
+        // The present run's and the one's before are shown; the others would grow without end.
+        crate::log::remove_before(&folder, attempt.saturating_sub(1));
+        let log = folder.join(format!("{attempt}.log"));
+        match Child::container_of(&container, process, files, log) {
             Ok(child) => {
-                let pid = child.pid();
+                let phase = Phase::Running { pid: child.pid() };
                 self.children.push(child);
-                Phase::Running { pid }
+                self.record(ContainerState { name: container, attempt, started_at, phase });
             }
-            Err(message) => {
-                // What a shell says of it (POSIX, `sh`), and containerd's 128 for everything else.
-                let code = if message.contains("not found") { 127 } else { 128 };
-                Phase::Exited { code, signal: None, finished_at: now(), message: Some(message) }
-            }
-        };
-        self.record(ContainerState { name: container, attempt, started_at, phase });
+            Err(message) => self.not_started(container, attempt, message),
+        }
     }
 
-    fn run(&mut self, client: usize, id: u64, process: &Process, limit_ms: u64) {
-        let deadline = Instant::now() + Duration::from_millis(limit_ms);
-        match Child::command(id, process, deadline) {
+    fn not_started(&mut self, name: String, attempt: u32, message: String) {
+        // What a shell says of it (POSIX, `sh`), and containerd's 128 for everything else.
+        let code = if message.contains("not found") { 127 } else { 128 };
+        let at = now();
+        let phase = Phase::Exited { code, signal: None, finished_at: at, message: Some(message) };
+        self.record(ContainerState { name, attempt, started_at: at, phase });
+    }
+
+    fn run(&mut self, client: usize, id: u64, started: Result<Child, String>) {
+        match started {
             Ok(child) => self.children.push(child),
             Err(message) => {
                 self.clients[client].send(&Event::Ran { id, outcome: Outcome::NotStarted { message } });
             }
         }
+    }
+
+    /// What the first of these processes sees.
+    fn view(&self, which: impl Fn(&Child) -> bool) -> Option<View> {
+        self.children.iter().find(|child| which(child))?.view().cloned()
     }
 
     fn signal(&mut self, container: &str, signal: i32) {
@@ -224,8 +266,12 @@ impl Shim {
                 });
             }
             None => {
+                // His alone: another's number may be the same.
+                let asker = self.clients.iter_mut().find(|client| child.client() == Some(client.id()));
                 let (id, outcome) = child.outcome(code);
-                self.tell(&Event::Ran { id, outcome });
+                if let Some(asker) = asker {
+                    asker.send(&Event::Ran { id, outcome });
+                }
             }
         }
     }
@@ -255,6 +301,13 @@ impl Shim {
             client.send(event);
         }
     }
+}
+
+/// The container of that name, or else the one that was started last.
+fn main_of<'a>(children: &'a [Child], name: Option<&str>) -> Option<&'a Child> {
+    let mut containers = children.iter().filter(|child| child.container().is_some());
+    let named = containers.clone().find(|child| name.is_some() && child.container() == name);
+    named.or_else(|| containers.next_back())
 }
 
 /// Microseconds since 1970.

@@ -121,14 +121,17 @@ async fn follow<R: Registry>(registry: Arc<R>, sender: watch::Sender<Mirror>) {
 
 /// Ends with an error only.
 async fn list_and_watch<R: Registry>(registry: &R, sender: &watch::Sender<Mirror>) -> Result<()> {
+    let mut watch = registry.watch().await?;
     let listing = registry.list().await?;
-    let mut watch = registry.watch(listing.revision).await?;
+    let listed_at = listing.revision;
     sender.send_modify(|mirror| {
         let listed = mirror.listed + 1;
         *mirror = Mirror { listed, ..Mirror::from_listing(listing) };
     });
     loop {
-        let events = watch.next().await?;
+        let mut events = watch.next().await?;
+        // What came between the two is in the list already.
+        events.retain(|event| event.revision() > listed_at);
         sender.send_modify(|mirror| events.into_iter().for_each(|event| mirror.apply(event)));
     }
 }

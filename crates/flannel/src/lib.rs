@@ -12,7 +12,7 @@
 //!   only wakes it, be it of etcd, of a link or of the clock; what there is decides.
 //! - [`subnet_env`] is the file through which the CNI plugin learns of it.
 //! - [`plugin`] is the CNI plugin, to be run under the name `flannel`.
-//! - [`publish`] puts the configuration there.
+//! - [`publish()`] puts the configuration there.
 //! - [`real`] finds the real daemon and plugin, for those who prefer them.
 //!
 //! IPv4 only, backends `vxlan` (with `DirectRouting`) and `host-gw`.

@@ -48,6 +48,16 @@ pub(crate) enum Event {
     Delete { key: String, revision: i64 },
 }
 
+impl Event {
+    /// When it happened.
+    pub(crate) fn revision(&self) -> i64 {
+        match self {
+            Self::Put(entry) => entry.revision,
+            Self::Delete { revision, .. } => *revision,
+        }
+    }
+}
+
 /// A network's keys. Keys are given and taken without the prefix.
 pub(crate) trait Registry: Send + Sync + 'static {
     type Watch: Watch;
@@ -58,8 +68,8 @@ pub(crate) trait Registry: Send + Sync + 'static {
     /// All keys.
     fn list(&self) -> impl Future<Output = Result<Listing>> + Send;
 
-    /// All changes after a revision.
-    fn watch(&self, after: i64) -> impl Future<Output = Result<Self::Watch>> + Send;
+    /// All changes from now on: open when this returns.
+    fn watch(&self) -> impl Future<Output = Result<Self::Watch>> + Send;
 
     /// Writes a key that is not there yet, with a grant for `ttl`; gives the revision, or nothing when it
     /// is there.
@@ -164,10 +174,14 @@ impl Registry for Etcd {
         }
     }
 
-    async fn watch(&self, after: i64) -> Result<EtcdWatch> {
-        let options = WatchOptions::new().with_prefix().with_start_revision(after + 1);
+    /// Not from a revision: that is in the past as soon as anybody writes anything, and etcd lets such
+    /// watches wait for up to 100 ms (etcd `server/mvcc/watchable_store.go`, `syncWatchersLoop`).
+    async fn watch(&self) -> Result<EtcdWatch> {
+        let options = WatchOptions::new().with_prefix();
         let mut client = self.client.watch_client();
-        let stream = self.within(client.watch(self.prefix.as_str(), Some(options))).await?;
+        let mut stream = self.within(client.watch(self.prefix.as_str(), Some(options))).await?;
+        // The first answer says that the watch has begun.
+        self.within(stream.message()).await?;
         Ok(EtcdWatch { stream, etcd: self.clone() })
     }
 
@@ -225,7 +239,6 @@ impl Watch for EtcdWatch {
                 let compacted = answer.compact_revision() != 0;
                 return Err(away(if compacted { "compacted its history" } else { "cancelled the watch" }));
             }
-            // The first answer only says that the watch has begun.
             if !answer.events().is_empty() {
                 let prefix = &self.etcd.prefix;
                 return Ok(answer.events().iter().filter_map(|e| event(e, prefix)).collect());

@@ -20,6 +20,9 @@ pub enum Error {
     /// Words that make no sense together.
     #[error("{0}")]
     Usage(String),
+    /// It cannot be done, or has not succeeded.
+    #[error("{0}")]
+    Failed(String),
     /// A path into objects that cannot be understood.
     #[error("{0}")]
     Path(String),
@@ -44,13 +47,26 @@ impl Error {
     /// Whether it only says no: there is no such object, or what was waited for did not come.
     #[must_use]
     pub fn is_negative(&self) -> bool {
-        self.is_not_found() || matches!(self, Self::Timeout { .. })
+        self.is_not_found() || matches!(self, Self::Timeout { .. } | Self::Failed(_))
     }
 
     /// Whether there is no such object.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Registry(error) if error.is_not_found())
+    }
+
+    /// The namespace that would have to be there.
+    #[must_use]
+    pub fn missing_namespace(&self) -> Option<&str> {
+        match self {
+            Self::Registry(store::registry::Error::Store(store::Error::NotFound { resource, name }))
+                if *resource == api::kinds::NAMESPACES.resource() =>
+            {
+                Some(name)
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn not_found(info: &KindInfo, name: &str) -> Self {

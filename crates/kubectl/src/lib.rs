@@ -8,7 +8,10 @@
 //! - [`document`]: objects from files; [`apply`]: the three-way merge of client-side apply ([`merge`]);
 //! - [`targets`]: which objects the words of a command line mean; [`query`]: reading them;
 //! - [`printers`]: tables as kubectl's; [`mod@format`]: JSON, YAML, names; [`age`]: how long ago;
-//! - [`delete`]: deleting, and waiting until it is done.
+//! - [`describe`]: an object in words;
+//! - [`jsonpath`]: paths into objects; [`columns`]: tables of them; [`mod@wait`]: until something is so;
+//! - [`delete`]: deleting, and waiting until it is done; [`change`]: scale, label, annotate; [`rollout`]:
+//!   deployments' revisions.
 //!
 //! Nothing is printed here: text is given back, and the command prints it. What things are called, which
 //! columns there are and how a pod's status is worded is as in kubectl 1.32, whose sources each module
@@ -16,15 +19,21 @@
 
 pub mod age;
 pub mod apply;
+pub mod change;
+pub mod columns;
 pub mod delete;
+pub mod describe;
 pub mod document;
 mod error;
 pub mod format;
+pub mod jsonpath;
 pub mod merge;
 mod object;
 pub mod printers;
 pub mod query;
+pub mod rollout;
 pub mod table;
 pub mod targets;
+pub mod wait;
 
 pub use error::{Error, Result};

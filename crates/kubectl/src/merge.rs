@@ -3,7 +3,7 @@
 //!
 //! What they write now is set; what they wrote last time and no longer write is taken away; everything else
 //! that is there, which others have set, stays. Lists are replaced as a whole, but for those whose items are
-//! known by a key ([`keys`]): these are merged item by item.
+//! known by a key: these are merged item by item.
 //!
 //! kubectl makes a patch of it and the API server applies the patch; here both are one step. Source:
 //! apimachinery `pkg/util/strategicpatch/patch.go` (`CreateThreeWayMergePatch`, `normalizeElementOrder`).

@@ -20,7 +20,9 @@ use crate::age;
 use crate::object::{labels, name, namespace, reference, text};
 use crate::table::Table;
 
-pub(crate) use self::events::last_seen;
+pub(crate) use self::core::node_roles;
+pub(crate) use self::events::{first_time as first_seen, last_seen, last_time as last_seen_time};
+pub(crate) use self::networking::{at_port, endpoints_text};
 
 /// What a table has beside its kind's columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use api::types::api::core::v1::{Container, PodSpec};
+use api::types::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, PodSpec};
 use cri::{ContainerState, Phase};
 
 /// A container that ended is started again at once, then after so long, then after twice that, …
@@ -53,6 +53,8 @@ pub(crate) struct Next {
     pub(crate) start: Vec<(String, u32)>,
     /// When to look again, if nothing happens before: microseconds since 1970.
     pub(crate) wake: Option<i64>,
+    /// Who would be started, but has failed too often of late, with the number of the last run.
+    pub(crate) backed_off: Vec<(String, u32)>,
     /// Nothing is ever to be started again; whether all went well.
     pub(crate) finished: Option<bool>,
 }
@@ -119,6 +121,11 @@ fn want(
         Some(state) => (state.attempt + 1, due(state, notes)),
         None => (notes.next_attempt, 0),
     };
+    if let Some(state) = state
+        && due > now
+    {
+        next.backed_off.push((container.name.clone(), state.attempt));
+    }
     let due = due.max(notes.blocked.as_ref().map_or(0, |blocked| blocked.until));
     if due <= now {
         next.start.push((container.name.clone(), attempt));
@@ -142,6 +149,95 @@ pub(crate) fn delay(state: &ContainerState, notes: &Notes) -> i64 {
     match state.attempt.saturating_sub(notes.calm_since) {
         0 => 0,
         again => FIRST_DELAY.saturating_mul(1 << (again - 1).min(10)).min(LONGEST_DELAY),
+    }
+}
+
+/// How many runs there were when the last one that was long had ended, or was that long.
+pub(crate) fn calm_since(runs: &[ContainerState], now: i64) -> Option<u32> {
+    let long = runs.iter().rev().find(|run| match run.phase {
+        Phase::Running { .. } => ran_long(run, now),
+        Phase::Exited { finished_at, .. } => ran_long(run, finished_at),
+    });
+    long.map(|run| run.attempt + 1)
+}
+
+/// As [`calm_since`], for who comes later and finds these runs: by how long the last one was waited for.
+pub(crate) fn calm_before(runs: &[ContainerState]) -> u32 {
+    match runs {
+        [.., ContainerState { attempt, phase: Phase::Exited { finished_at, .. }, .. }, last] => {
+            let waited = last.started_at - finished_at;
+            let delays = (0..10).map(|n| (FIRST_DELAY << n).min(LONGEST_DELAY));
+            let steps = delays.take(6).take_while(|delay| *delay <= waited).count();
+            attempt.saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX))
+        }
+        [.., last] => last.attempt,
+        [] => 0,
+    }
+}
+
+/// Whether a pod whose sandbox has ended gets no other one, after these runs; whether all went well then.
+pub(crate) fn ends_with_sandbox(spec: &PodSpec, past: &Runs) -> Option<bool> {
+    let well = |container: &Container| {
+        matches!(
+            last(past, &container.name),
+            Some(ContainerState { phase: Phase::Exited { code: 0, .. }, .. })
+        )
+    };
+    let well = spec.containers.iter().all(well);
+    match policy(spec) {
+        Policy::Never if !past.is_empty() => Some(well),
+        Policy::OnFailure if well && !spec.containers.is_empty() => Some(true),
+        _ => None,
+    }
+}
+
+/// What has become of a run whose sandbox has ended.
+pub(crate) fn lost(run: ContainerState, now: i64) -> ContainerState {
+    if !run.running() {
+        return run;
+    }
+    // 128 and SIGKILL, which is what took it.
+    let phase = Phase::Exited { code: 137, signal: Some(9), finished_at: now, message: None };
+    ContainerState { phase, ..run }
+}
+
+/// A container's runs in a sandbox that is no more, as its status tells of them.
+pub(crate) fn told(status: &ContainerStatus, now: i64) -> Vec<ContainerState> {
+    let attempt = u32::try_from(status.restart_count).unwrap_or(0);
+    let time = |time: Option<&api::types::apimachinery::pkg::apis::meta::v1::Time>| {
+        time.map_or(now, |time| time.0.as_microsecond())
+    };
+    let ended = |ended: &ContainerStateTerminated, attempt: u32| ContainerState {
+        name: status.name.clone(),
+        attempt,
+        started_at: time(ended.started_at.as_ref()),
+        phase: Phase::Exited {
+            code: ended.exit_code,
+            signal: None,
+            finished_at: time(ended.finished_at.as_ref()),
+            message: ended.message.clone(),
+        },
+    };
+    let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let Some(state) = &status.state else { return Vec::new() };
+    let last = if let Some(running) = &state.running {
+        let started_at = time(running.started_at.as_ref());
+        let run = ContainerState {
+            name: status.name.clone(),
+            attempt,
+            started_at,
+            phase: Phase::Running { pid: 0 },
+        };
+        Some(lost(run, now))
+    } else {
+        state.terminated.as_ref().map(|terminated| ended(terminated, attempt))
+    };
+    match (last, before) {
+        (Some(last), Some(before)) if attempt > 0 => vec![ended(before, attempt - 1), last],
+        (Some(last), _) => vec![last],
+        // One that waits for its next run counts the last.
+        (None, Some(before)) => vec![ended(before, attempt)],
+        (None, None) => Vec::new(),
     }
 }
 
@@ -198,6 +294,60 @@ mod tests {
     fn two(policy: &str) -> PodSpec {
         let container = |name: &str| json!({"name": name, "image": "x"});
         spec(json!({"restartPolicy": policy, "containers": [container("a"), container("b")]}))
+    }
+
+    #[test]
+    fn who_comes_later_knows_the_back_off_by_how_long_was_waited() {
+        let after = |attempt: u32, seconds: i64| {
+            let before = exited("a", attempt, 1, 100 * SECOND);
+            let mut last = exited("a", attempt + 1, 1, 0);
+            last.started_at = (100 + seconds) * SECOND;
+            let calm = calm_before(&[before, last.clone()]);
+            delay(&last, &Notes { calm_since: calm, ..Notes::default() }) / SECOND
+        };
+        assert_eq!([after(7, 0), after(7, 11), after(7, 45), after(9, 301)], [10, 20, 80, 300]);
+        assert_eq!(after(1, 301), 20, "no more than there were runs");
+        assert_eq!((calm_before(&[running("a")]), calm_before(&[])), (0, 0));
+        let mut long = exited("a", 3, 1, CALM + 1);
+        long.started_at = 0;
+        assert_eq!(calm_since(&[long, exited("a", 4, 1, CALM + SECOND)], 2 * CALM), Some(4));
+        assert_eq!(calm_since(&[exited("a", 4, 1, SECOND)], 2 * CALM), None, "it ended long ago");
+    }
+
+    #[test]
+    fn the_policy_says_whether_a_sandbox_comes_again() {
+        let ends = |policy: &str, past: Vec<ContainerState>| ends_with_sandbox(&two(policy), &runs(past));
+        let lost = || lost(running("b"), 5);
+        assert!(matches!(lost().phase, Phase::Exited { code: 137, finished_at: 5, .. }));
+        for policy in ["Always", "OnFailure", "Never"] {
+            assert_eq!(ends(policy, vec![]), None, "{policy}: nothing has run yet");
+        }
+        let one_lost = || vec![exited("a", 0, 0, SECOND), lost()];
+        assert_eq!(ends("Always", one_lost()), None);
+        assert_eq!(ends("OnFailure", one_lost()), None);
+        assert_eq!(ends("Never", one_lost()), Some(false));
+        let well = || vec![exited("a", 0, 0, SECOND), exited("b", 0, 0, SECOND)];
+        assert_eq!(ends("Always", well()), None);
+        assert_eq!(ends("OnFailure", well()), Some(true));
+        assert_eq!(ends("Never", well()), Some(true));
+    }
+
+    #[test]
+    fn a_status_tells_of_runs_in_a_sandbox_that_is_no_more() {
+        let of = |json: serde_json::Value| {
+            let runs = told(&serde_json::from_value(json).unwrap(), 9 * SECOND);
+            let code = |run: &ContainerState| match run.phase {
+                Phase::Exited { code, .. } => code,
+                Phase::Running { .. } => -1,
+            };
+            runs.iter().map(|run| (run.attempt, code(run))).collect::<Vec<_>>()
+        };
+        let status = |state: serde_json::Value, last: serde_json::Value| json!({"name": "a", "image": "x", "imageID": "x", "ready": false, "restartCount": 2, "state": state, "lastState": last});
+        let ended = |code: i32| json!({"terminated": {"exitCode": code}});
+        assert_eq!(of(status(json!({"running": {}}), ended(3))), [(1, 3), (2, 137)]);
+        assert_eq!(of(status(ended(0), json!({}))), [(2, 0)]);
+        assert_eq!(of(status(json!({"waiting": {}}), ended(4))), [(2, 4)]);
+        assert_eq!(of(status(json!({"waiting": {}}), json!({}))), []);
     }
 
     fn running(name: &str) -> ContainerState {

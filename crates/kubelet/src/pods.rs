@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::types::api::core::v1::Pod;
-use cni::{Cni, ProcessExec};
+use cni::{Cached, Cni, ProcessExec};
 use cri::{Runtime, Sandbox, SandboxSpec};
+use futures_util::future::join_all;
 use images::Table;
 use ipnetwork::Ipv4Network;
 use runtime::{Backoff, Health, chain};
@@ -25,7 +26,7 @@ use crate::network;
 use crate::worker::Worker;
 
 /// So many plugins run at a time: more only get into each other's way, at the kernel's one lock for links.
-const PLUGINS_AT_A_TIME: usize = 4;
+pub(crate) const PLUGINS_AT_A_TIME: u32 = 4;
 
 /// What the kubelet is told.
 #[derive(Debug, Clone)]
@@ -72,7 +73,7 @@ pub async fn run(store: Store, options: Options, health: Health) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     loop {
         let Err(error) = live(&store, &options, &health).await;
-        health.set(crate::COMPONENT, false, &chain(&error));
+        health.set_part(crate::COMPONENT, "pods", false, &chain(&error));
         tokio::time::sleep(backoff.after(Duration::ZERO)).await;
     }
 }
@@ -84,7 +85,8 @@ async fn live(
 ) -> Result<std::convert::Infallible, cri::Error> {
     let node = options.node.clone();
     let mine = move |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node);
-    let pods = Reflector::start_where(store, None, mine);
+    // Most pods of a large cluster are other nodes'.
+    let pods = Reflector::start_mentioning(store, None, &format!("\"{}\"", options.node), mine);
     let shared = Arc::new(Shared {
         runtime: Runtime::new(options.runtime.clone())?,
         cni: Cni::new(
@@ -94,7 +96,7 @@ async fn live(
             cni::TIME_LIMIT,
         ),
         recorder: Recorder::new(store, "kubelet", &options.node),
-        plugins: Semaphore::new(PLUGINS_AT_A_TIME),
+        plugins: Semaphore::new(PLUGINS_AT_A_TIME as usize),
         address: options.address.to_string(),
         options: options.clone(),
         store: store.clone(),
@@ -102,13 +104,19 @@ async fn live(
     let (alive, dead) = shared.runtime.adopt(&options.node).await?;
     // What is not wanted any more is only known when the objects are.
     pods.wait_synced().await;
+    // Before any pod is attached anew, whose attachment nobody would know here.
+    let known = alive.iter().map(Sandbox::spec).chain(&dead).map(|spec| spec.id.clone()).collect();
+    let strays = network::strays(&shared, &known).unwrap_or_else(|error| {
+        tracing::warn!(error = %chain(&error), "attachments without a sandbox");
+        Vec::new()
+    });
     let mut workers = Workers { shared: shared.clone(), all: BTreeMap::new(), tasks: JoinSet::new() };
     for sandbox in alive {
         let name = ObjectName::new(&sandbox.spec().namespace, &sandbox.spec().pod);
         workers.start(name.clone(), pods.get(&name.namespace, &name.name), Some(sandbox));
     }
-    workers.tasks.spawn(tidy(shared, dead));
-    let _ = health;
+    workers.tasks.spawn(tidy(shared, dead, strays));
+    health.set_part(crate::COMPONENT, "pods", true, "");
     let mut changed = pods.subscribe();
     loop {
         changed.mark_unchanged();
@@ -126,14 +134,38 @@ async fn live(
 }
 
 /// Gives back what sandboxes held that have ended while nobody looked, and whatever else is remembered of
-/// pods that are no more.
-async fn tidy(shared: Arc<Shared>, dead: Vec<SandboxSpec>) -> Option<ObjectName> {
-    for spec in dead {
-        if let Err(error) = network::detach(&shared, &spec, None).await {
-            tracing::warn!(sandbox = %spec.name, error = %chain(&error), "the network of a dead sandbox");
+/// pods that are no more, however often that takes.
+async fn tidy(
+    shared: Arc<Shared>,
+    mut dead: Vec<SandboxSpec>,
+    mut strays: Vec<Cached>,
+) -> Option<ObjectName> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    loop {
+        let settled = dead.into_iter().map(|spec| async {
+            let outcome = network::settle(&shared, &spec).await;
+            outcome.inspect_err(|e| complain(&spec.id, e)).is_err().then_some(spec)
+        });
+        let detached = strays.into_iter().map(|stray| async {
+            let outcome = network::detach_stray(&shared, &stray).await;
+            outcome.inspect_err(|e| complain(&stray.attachment.container_id, e)).is_err().then_some(stray)
+        });
+        let left = tokio::join!(join_all(settled), join_all(detached));
+        dead = left.0.into_iter().flatten().collect();
+        strays = left.1.into_iter().flatten().collect();
+        if dead.is_empty() && strays.is_empty() {
+            break;
         }
+        tokio::time::sleep(backoff.after(Duration::ZERO)).await;
+    }
+    if let Err(error) = network::collect(&shared).await {
+        tracing::warn!(error = %chain(&error), "what plugins remember of former pods");
     }
     None
+}
+
+fn complain(id: &str, error: &network::Error) {
+    tracing::warn!(sandbox = id, error = %chain(error), "the network of a dead sandbox");
 }
 
 struct Workers {

@@ -35,7 +35,7 @@ pub async fn run(
         let subnet = *lease.borrow_and_update();
         match beat(&store, &info, subnet, &mut written).await {
             Ok(()) => {
-                health.set(COMPONENT, true, "");
+                health.set_part(COMPONENT, "node", true, "");
                 backoff.reset();
                 // The network's coming is news for the whole cluster.
                 let _ = tokio::time::timeout(HEARTBEAT, changed(&mut lease)).await;
@@ -43,7 +43,7 @@ pub async fn run(
             Err(error) => {
                 let message = chain(&error);
                 tracing::debug!(%message, "not registered");
-                health.set(COMPONENT, false, &message);
+                health.set_part(COMPONENT, "node", false, &message);
                 tokio::time::sleep(backoff.after(began.elapsed())).await;
             }
         }

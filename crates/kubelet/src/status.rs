@@ -15,6 +15,33 @@ use cri::{ContainerState, Phase};
 
 use crate::plan::{self, Notes, Runs, is_done, is_sidecar, last, policy};
 
+/// The condition that tells whether the sandbox stands.
+const SANDBOX: &str = "PodReadyToStartContainers";
+/// The conditions that the kubelet tells; all others are others' (kubernetes `PodConditionsByKubelet`).
+const OURS: [&str; 5] = [SANDBOX, "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// A status to be written over that which `stored` is, of which the conditions of others stay.
+pub(crate) fn over(stored: Option<&PodStatus>, status: &PodStatus) -> PodStatus {
+    let own = |condition: &PodCondition| OURS.contains(&condition.type_.as_str());
+    let ours = status.conditions.iter().flatten().filter(|condition| own(condition));
+    let others = stored.and_then(|stored| stored.conditions.as_deref()).unwrap_or_default();
+    let others = others.iter().filter(|condition| !own(condition));
+    let conditions: Vec<PodCondition> = ours.chain(others).cloned().collect();
+    PodStatus {
+        conditions: (status.conditions.is_some() || !conditions.is_empty()).then_some(conditions),
+        ..status.clone()
+    }
+}
+
+/// The last status of a pod that was over before the kubelet knew it, when nothing is left of it.
+pub(crate) fn without_sandbox(mut status: PodStatus, now: i64) -> PodStatus {
+    let old = status.conditions.clone().unwrap_or_default();
+    for condition in status.conditions.iter_mut().flatten().filter(|condition| condition.type_ == SANDBOX) {
+        *condition = Verdict::No { reason: None, message: None }.condition(SANDBOX, &old, now);
+    }
+    status
+}
+
 /// Everything that a status says.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
@@ -28,10 +55,14 @@ pub(crate) struct View<'a> {
     pub(crate) pod_ips: &'a [String],
     /// The containers' runs.
     pub(crate) runs: &'a Runs,
+    /// Their runs in sandboxes that are no more, all of them ended.
+    pub(crate) past: &'a Runs,
     /// What else is known of them.
     pub(crate) notes: &'a BTreeMap<String, Notes>,
     /// Why there is no sandbox yet.
     pub(crate) trouble: Option<&'a str>,
+    /// Why what the sandbox held cannot be given back.
+    pub(crate) stuck: Option<&'a str>,
     /// Nothing is ever started again; whether all went well.
     pub(crate) finished: Option<bool>,
     /// The pod was ended, with reason and message.
@@ -53,7 +84,9 @@ impl View<'_> {
         };
         let containers = statuses(&spec.containers, !initialized);
         let init_statuses = statuses(init, false);
-        let conditions = self.conditions(&before, initialized, init, &containers);
+        let beside = init.iter().zip(&init_statuses).filter(|(container, _)| is_sidecar(container));
+        let counted: Vec<&ContainerStatus> = beside.map(|(_, status)| status).chain(&containers).collect();
+        let conditions = self.conditions(&before, initialized, init, &counted);
         let some = |ip: &str| Some(ip.to_owned()).filter(|ip| !ip.is_empty());
         PodStatus {
             phase: Some(self.phase(spec, initialized).into()),
@@ -90,7 +123,10 @@ impl View<'_> {
             (Some(_), _) | (None, Some(false)) => "Failed",
             (None, Some(true)) => "Succeeded",
             (None, None) => {
-                let all_have_run = spec.containers.iter().all(|c| last(self.runs, &c.name).is_some());
+                let all_have_run = spec
+                    .containers
+                    .iter()
+                    .all(|c| last(self.runs, &c.name).or_else(|| last(self.past, &c.name)).is_some());
                 if initialized && all_have_run { "Running" } else { "Pending" }
             }
         }
@@ -99,14 +135,20 @@ impl View<'_> {
     /// `waits`: for the init containers.
     fn container(&self, container: &Container, spec: &PodSpec, waits: bool) -> ContainerStatus {
         let notes = self.notes(container);
-        let runs = self.runs.get(&container.name).map(Vec::as_slice).unwrap_or_default();
-        let current = runs.last();
+        let here = self.runs.get(&container.name).map(Vec::as_slice).unwrap_or_default();
+        let past = self.past.get(&container.name).map(Vec::as_slice).unwrap_or_default();
+        let past = past.iter().filter(|run| here.iter().all(|other| other.attempt != run.attempt));
+        let runs: Vec<&ContainerState> = past.chain(here).collect();
+        let current = runs.last().copied();
         let before = runs.iter().rev().nth(1).map(|run| self.terminated(run));
         let running = current.is_some_and(ContainerState::running);
         let started = running && notes.started;
         let (state, last_state) = match current {
             None => (self.waiting(&notes, spec, waits), None),
             Some(run) if run.running() => (running_since(run), before),
+            Some(run) if here.is_empty() && !self.is_over() => {
+                (self.waiting(&notes, spec, waits), Some(self.terminated(run)))
+            }
             Some(run) => self.after(run, container, spec, &notes, before),
         };
         let is_init_done = !is_sidecar(container)
@@ -137,15 +179,13 @@ impl View<'_> {
         before: Option<ApiState>,
     ) -> (ApiState, Option<ApiState>) {
         let ended = self.terminated(run);
-        let over =
-            self.finished.is_some() || self.ended.is_some() || self.pod.metadata.deletion_timestamp.is_some();
         let is_init = spec.init_containers.iter().flatten().any(|init| init.name == container.name);
         let done = match &run.phase {
             Phase::Exited { code: 0, .. } if is_init && !is_sidecar(container) => true,
             _ if is_sidecar(container) => false,
             _ => is_done(run, policy(spec)),
         };
-        if over || done {
+        if self.is_over() || done {
             return (ended, before);
         }
         if let Some(blocked) = &notes.blocked {
@@ -170,13 +210,18 @@ impl View<'_> {
         (waiting("CrashLoopBackOff", &message), Some(ended))
     }
 
+    /// Whether nothing is started any more.
+    fn is_over(&self) -> bool {
+        self.finished.is_some() || self.ended.is_some() || self.pod.metadata.deletion_timestamp.is_some()
+    }
+
     fn waiting(&self, notes: &Notes, spec: &PodSpec, waits: bool) -> ApiState {
         if let Some(blocked) = &notes.blocked {
             return waiting(&blocked.reason, &blocked.message);
         }
         let initializing = waits && spec.init_containers.as_ref().is_some_and(|init| !init.is_empty());
         let reason = if initializing { "PodInitializing" } else { "ContainerCreating" };
-        waiting(reason, self.trouble.unwrap_or_default())
+        waiting(reason, self.stuck.or(self.trouble).unwrap_or_default())
     }
 
     fn terminated(&self, run: &ContainerState) -> ApiState {
@@ -209,16 +254,17 @@ impl View<'_> {
         before: &PodStatus,
         initialized: bool,
         init: &[Container],
-        containers: &[ContainerStatus],
+        counted: &[&ContainerStatus],
     ) -> Vec<PodCondition> {
         let over = self.finished.is_some() || self.ended.is_some();
+        let well = self.ended.is_none() && self.finished == Some(true);
         let incomplete: Vec<&str> =
             init.iter().filter(|c| !self.is_initialized(c)).map(|c| c.name.as_str()).collect();
-        let unready: Vec<&str> = containers.iter().filter(|c| !c.ready).map(|c| c.name.as_str()).collect();
+        let unready: Vec<&str> = counted.iter().filter(|c| !c.ready).map(|c| c.name.as_str()).collect();
         let list =
             |what: &str, names: &[&str]| format!("containers with {what} status: [{}]", names.join(" "));
         let containers_ready = match (over, unready.is_empty()) {
-            (true, _) => Verdict::no("PodCompleted", String::new()),
+            (true, _) => Verdict::no(if well { "PodCompleted" } else { "PodFailed" }, String::new()),
             (false, true) => Verdict::Yes,
             (false, false) => Verdict::no("ContainersNotReady", list("unready", &unready)),
         };
@@ -231,6 +277,7 @@ impl View<'_> {
             _ => containers_ready.clone(),
         };
         let sandbox = match self.trouble {
+            _ if self.stuck.is_some() => Verdict::no("FailedKillPod", self.stuck.unwrap_or_default().into()),
             _ if self.sandbox.is_some() => Verdict::Yes,
             Some(trouble) => Verdict::no("FailedCreatePodSandBox", trouble.into()),
             None => Verdict::No { reason: None, message: None },
@@ -241,7 +288,7 @@ impl View<'_> {
             Verdict::no("ContainersNotInitialized", list("incomplete", &incomplete))
         };
         let ours = [
-            ("PodReadyToStartContainers", sandbox),
+            (SANDBOX, sandbox),
             ("Initialized", initialized),
             ("Ready", ready),
             ("ContainersReady", containers_ready),

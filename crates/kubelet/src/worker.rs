@@ -11,27 +11,35 @@
 
 mod containers;
 mod end;
+mod past;
 mod probes;
 mod sandbox;
+mod tell;
+mod volumes;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::types::api::core::v1::{Container, ObjectReference, Pod, PodSpec};
+use api::types::api::core::v1::{Container, Pod, PodSpec, Service};
 use api::types::jiff::Timestamp;
-use cri::{ContainerState, Sandbox, State};
+use cri::{ContainerState, Process, Sandbox, State};
+use ipnetwork::Ipv4Network;
 use runtime::Backoff;
-use store::events::{NORMAL, WARNING, reference};
+use store::events::{NORMAL, WARNING};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::environment::Sources;
 use crate::plan::{self, Notes, Runs};
 use crate::pods::Shared;
-use crate::status::View;
+use crate::status::{self, View};
 
+use containers::Posted;
+use end::Ending;
 use probes::Probers;
+use volumes::Volumes;
 use writer::Writer;
 
 /// What a worker is told: the pod as it is, none if it is gone.
@@ -86,19 +94,40 @@ struct Life {
     attached: bool,
     /// How many sandboxes there were.
     sandboxes: u32,
+    /// Runs in this sandbox, and those that are not to be repeated.
     runs: Runs,
+    /// Runs in sandboxes that are no more.
+    past: Runs,
     notes: BTreeMap<String, Notes>,
     /// Why there is no sandbox, and when to try again: microseconds since 1970.
     trouble: Option<(String, i64)>,
     retry: Backoff,
+    volumes: Volumes,
+    volume_retry: Backoff,
     finished: Option<bool>,
+    /// Somebody else has said that the pod is over, and its status is the last.
+    settled: bool,
+    /// Why what the sandbox held cannot be given back.
+    stuck: Option<String>,
     /// The pod was ended by the kubelet, with reason and message.
     ended: Option<(String, String)>,
     probers: Probers,
-    /// Runs of containers that a probe has ended.
-    killed: BTreeSet<(String, u32)>,
-    /// Containers that are being killed.
-    kills: JoinSet<()>,
+    /// The node's network, whose coming is waited for: what was seen of it wakes no more.
+    lease: watch::Receiver<Option<Ipv4Network>>,
+    /// When a container is to be tried again that could not be probed: microseconds since 1970.
+    probe_again: Option<i64>,
+    /// Runs that are being ended, by container.
+    endings: BTreeMap<String, Ending>,
+    /// The hooks of containers that have just been started, and whose run that is.
+    posts: JoinSet<Posted>,
+    posting: BTreeMap<String, u32>,
+    /// Whose back-off has been told, with the run after which it is.
+    backed_off: BTreeMap<String, u32>,
+    /// What containers were started with.
+    processes: BTreeMap<String, Process>,
+    /// What was last read of the store, for when it is away.
+    sources: Option<Sources>,
+    services: Option<Vec<Arc<Service>>>,
     writer: Writer,
 }
 
@@ -106,6 +135,7 @@ impl Life {
     fn new(shared: Arc<Shared>, pod: Arc<Pod>, sandbox: Option<Arc<Sandbox>>) -> Self {
         let mut life = Self {
             writer: Writer::new(shared.store.clone()),
+            lease: shared.options.lease.clone(),
             shared,
             state: sandbox.as_ref().map(|sandbox| sandbox.state()),
             ips: None,
@@ -113,14 +143,25 @@ impl Life {
             sandboxes: sandbox.as_ref().map_or(0, |sandbox| sandbox.spec().attempt + 1),
             sandbox,
             runs: Runs::new(),
+            past: Runs::new(),
             notes: BTreeMap::new(),
             trouble: None,
             retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+            volumes: Volumes::default(),
+            volume_retry: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             finished: phase(&pod).filter(|phase| is_over(phase)).map(|phase| phase == "Succeeded"),
+            settled: phase(&pod).is_some_and(|phase| is_over(&phase)),
+            stuck: None,
             ended: None,
             probers: Probers::new(),
-            killed: BTreeSet::new(),
-            kills: JoinSet::new(),
+            probe_again: None,
+            endings: BTreeMap::new(),
+            posts: JoinSet::new(),
+            posting: BTreeMap::new(),
+            backed_off: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            sources: None,
+            services: None,
             pod,
         };
         life.recall();
@@ -137,50 +178,8 @@ impl Life {
         Self::new(shared, Arc::new(pod), Some(sandbox))
     }
 
-    /// Takes up what an agent before this one has left.
-    fn recall(&mut self) {
-        if let Some(sandbox) = &self.sandbox {
-            self.ips = if sandbox.spec().host_network {
-                Some(vec![self.shared.options.address.to_string()])
-            } else {
-                crate::network::attached(&self.shared, sandbox.spec())
-            };
-        }
-        let told = self.pod.status.clone().unwrap_or_default();
-        let statuses = told.container_statuses.iter().chain(&told.init_container_statuses).flatten();
-        let told: BTreeMap<_, _> = statuses.map(|status| (status.name.as_str(), status)).collect();
-        let spec = self.spec();
-        for container in all(&spec) {
-            let before = told.get(container.name.as_str());
-            let ran = before.is_some_and(|status| status.container_id.is_some());
-            let restarts = before.map_or(0, |status| u32::try_from(status.restart_count).unwrap_or(0));
-            let notes = Notes {
-                next_attempt: if ran { restarts + 1 } else { restarts },
-                started: container.startup_probe.is_none(),
-                ready: container.readiness_probe.is_none(),
-                ..Notes::default()
-            };
-            self.notes.insert(container.name.clone(), notes);
-        }
-        self.look();
-    }
-
     fn spec(&self) -> PodSpec {
         self.pod.spec.clone().unwrap_or_default()
-    }
-
-    /// Takes over what the sandbox tells.
-    fn look(&mut self) {
-        let Some(state) = &mut self.state else { return };
-        let state = state.borrow_and_update();
-        for (name, runs) in &state.containers {
-            self.runs.insert(name.clone(), runs.clone());
-            if let (Some(notes), Some(last)) = (self.notes.get_mut(name), runs.last())
-                && plan::ran_long(last, now())
-            {
-                notes.calm_since = last.attempt + 1;
-            }
-        }
     }
 
     fn alive(&self) -> bool {
@@ -198,6 +197,14 @@ impl Life {
             if self.pod.metadata.deletion_timestamp.is_some() {
                 return self.end(pods).await;
             }
+            if !self.is_over()
+                && let Some(phase) = phase(&self.pod).filter(|phase| is_over(phase))
+            {
+                // Others have ended it, as whoever cleans up after nodes.
+                self.stop(self.grace(), &mut pods.clone()).await;
+                self.finished = Some(phase == "Succeeded");
+                self.settled = true;
+            }
             let wake = self.step(pods).await;
             self.publish();
             self.wait(pods, wake).await;
@@ -207,37 +214,72 @@ impl Life {
     /// Does what is due; gives when to look again.
     async fn step(&mut self, pods: &Pods) -> Option<i64> {
         self.look();
+        self.lease.mark_unchanged();
         if self.is_over() {
             self.let_go().await;
+            self.stuck = None;
             return None;
         }
         if let Some(deadline) = self.deadline()
             && deadline <= now()
         {
             self.overdue(pods).await;
-            return None;
+            return Some(now());
+        }
+        let spec = self.spec();
+        if self.sandbox.is_some() && !self.alive() {
+            self.bury();
+            if plan::ends_with_sandbox(&spec, &self.past).is_none() {
+                self.tell(NORMAL, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+            }
+            self.let_go().await;
+            self.stuck = None;
+        }
+        if self.sandbox.is_none()
+            && let Some(well) = plan::ends_with_sandbox(&spec, &self.past)
+        {
+            self.finished = Some(well);
+            return Some(now());
+        }
+        let wake = self.stand_and_run(&spec, pods).await;
+        wake.into_iter().chain(self.deadline()).min()
+    }
+
+    /// As [`Self::step`], of a pod that goes on.
+    async fn stand_and_run(&mut self, spec: &PodSpec, pods: &Pods) -> Option<i64> {
+        if let Some(wake) = self.plan_volumes().await {
+            return Some(wake);
         }
         if let Some(wake) = self.stand(pods).await {
-            return Some(wake).or(self.deadline());
+            return Some(wake);
         }
-        if self.ips.is_none() {
-            return self.deadline();
+        self.ips.as_ref()?;
+        if let Some(wake) = self.write_volumes() {
+            return Some(wake);
         }
         self.probe().await;
-        let next = plan::next(&self.spec(), &self.runs, &self.notes, now());
+        let next = plan::next(spec, &self.runs, &self.notes, now());
+        let mut started = false;
         for (container, attempt) in &next.start {
-            self.start(container, *attempt).await;
+            // One that has a hook to run keeps the others waiting (`startContainer`).
+            if self.posting.is_empty() {
+                self.start(container, *attempt).await;
+                started = true;
+            }
         }
         self.look();
         self.probe().await;
-        if next.start.is_empty() {
-            self.finished = next.finished;
-        }
-        if self.finished.is_some() {
+        self.tell_back_off(&next.backed_off);
+        // One that was started may have ended already, or be blocked: looked at once more; so is a sandbox
+        // that has ended meanwhile.
+        if started || !self.alive() {
             return Some(now());
         }
-        // One that was started may have ended already, or be blocked: looked at once more.
-        if next.start.is_empty() { next.wake.into_iter().chain(self.deadline()).min() } else { Some(now()) }
+        if let Some(well) = next.finished {
+            self.finish(well, pods).await;
+            return Some(now());
+        }
+        next.wake.into_iter().chain(self.volumes.due()).chain(self.probe_again).min()
     }
 
     fn is_over(&self) -> bool {
@@ -248,23 +290,27 @@ impl Life {
     fn deadline(&self) -> Option<i64> {
         let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
         let began = self.pod.status.as_ref()?.start_time.as_ref()?;
-        Some(began.0.as_microsecond() + seconds * 1_000_000)
+        Some(after_seconds(began.0.as_microsecond(), seconds))
     }
 
     async fn overdue(&mut self, pods: &Pods) {
         let message = "Pod was active on the node longer than the specified deadline";
         self.tell(WARNING, "DeadlineExceeded", message);
-        self.ended = Some(("DeadlineExceeded".into(), message.into()));
         self.stop(self.grace(), &mut pods.clone()).await;
+        self.ended = Some(("DeadlineExceeded".into(), message.into()));
     }
 
     /// Has the status written.
     fn publish(&mut self) {
-        if self.pod.spec.is_none() || phase(&self.pod).is_some_and(|phase| is_over(&phase)) {
-            // An orphan; or a pod that is over, whose status is its last.
+        if self.pod.spec.is_none() {
+            // An orphan.
             return;
         }
-        let status = self.view().status();
+        let status = match (&self.pod.status, &self.sandbox) {
+            (Some(status), None) if self.settled => status::without_sandbox(status.clone(), now()),
+            _ if self.settled => return,
+            _ => self.view().status(),
+        };
         self.writer.set(&self.pod, status);
     }
 
@@ -275,12 +321,20 @@ impl Life {
             sandbox: self.ips.as_ref().and(self.sandbox.as_ref()).map(|sandbox| sandbox.spec().id.as_str()),
             pod_ips: self.ips.as_deref().unwrap_or_default(),
             runs: &self.runs,
+            past: &self.past,
+            stuck: self.stuck.as_deref(),
             notes: &self.notes,
-            trouble: self.trouble.as_ref().map(|(trouble, _)| trouble.as_str()),
+            trouble: self.trouble(),
             finished: self.finished,
             ended: self.ended.as_ref().map(|(reason, message)| (reason.as_str(), message.as_str())),
             now: now(),
         }
+    }
+
+    /// Why its containers cannot even be tried.
+    fn trouble(&self) -> Option<&str> {
+        let of_sandbox = self.trouble.as_ref().map(|(trouble, _)| trouble.as_str());
+        of_sandbox.or(self.volumes.trouble.as_deref())
     }
 
     fn address(&self) -> &str {
@@ -289,66 +343,74 @@ impl Life {
 
     /// Waits for news of the object or the sandbox, or for a time: microseconds since 1970.
     async fn wait(&mut self, pods: &mut Pods, wake: Option<i64>) {
+        let over = self.is_over();
         let until = async {
             match wake {
-                Some(at) => {
-                    tokio::time::sleep(Duration::from_micros(u64::try_from(at - now()).unwrap_or(0))).await
-                }
+                Some(at) => tokio::time::sleep(until(at)).await,
                 None => std::future::pending().await,
             }
         };
-        let over = self.is_over();
         let probes = probes::news(&mut self.probers);
         let news = async {
             match &mut self.state {
-                // One that is over is let go by us.
-                Some(state) if !over => drop(state.changed().await),
+                // One that is over is let go by us; one whose sandbox has ended has no more news.
+                Some(state) if !over => {
+                    if state.changed().await.is_err() {
+                        std::future::pending().await
+                    }
+                }
                 _ => std::future::pending().await,
             }
         };
-        let mut network = self.shared.options.lease.clone();
-        let waits = self.sandbox.is_none();
-        let network =
-            async { if waits { drop(network.changed().await) } else { std::future::pending().await } };
-        tokio::select! {
+        let waits = self.sandbox.is_none() && !over;
+        let network = async {
+            // It is never said that there will be none.
+            if !waits || self.lease.changed().await.is_err() {
+                std::future::pending().await
+            }
+        };
+        let posted = async {
+            match self.posts.join_next().await {
+                Some(posted) => posted.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let posted = tokio::select! {
             // Ends with the kubelet.
-            _ = pods.changed() => {}
-            () = news => {}
-            () = probes => {}
-            () = network => {}
-            () = until => {}
+            _ = pods.changed() => None,
+            posted = posted => posted,
+            () = news => None,
+            () = probes => None,
+            () = network => None,
+            () = until => None,
+        };
+        if let Some(posted) = posted {
+            self.after_post(posted).await;
         }
-    }
-
-    fn tell(&self, kind: &str, reason: &str, message: &str) {
-        self.shared.recorder.event(&reference(&*self.pod), kind, reason, message);
-    }
-
-    /// As [`Self::tell`], of one of the containers.
-    fn tell_of(&self, container: &str, kind: &str, reason: &str, message: &str) {
-        let object =
-            ObjectReference { field_path: Some(self.field_path(container)), ..reference(&*self.pod) };
-        self.shared.recorder.event(&object, kind, reason, message);
-    }
-
-    fn field_path(&self, container: &str) -> String {
-        let spec = self.pod.spec.as_ref();
-        let init =
-            spec.is_some_and(|spec| spec.init_containers.iter().flatten().any(|init| init.name == container));
-        let list = if init { "initContainers" } else { "containers" };
-        format!("spec.{list}{{{container}}}")
     }
 
     /// How long its containers have to end by themselves, in seconds.
     fn grace(&self) -> i64 {
         let spec = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-        self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30)
+        match self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(30) {
+            // Valid for those who made such pods when that was not looked at (kubernetes
+            // `pkg/apis/core/v1/defaults.go`).
+            negative if negative < 0 => 1,
+            grace => grace,
+        }
     }
 
     fn running(&self) -> Vec<&ContainerState> {
         let runs = self.runs.values().filter_map(|runs| runs.last());
         runs.filter(|run| run.running()).collect()
     }
+}
+
+/// Whether the pod is not what is wanted any more.
+fn is_to_end(pods: &Pods, pod: &Pod) -> bool {
+    pods.borrow().as_ref().is_none_or(|latest| {
+        latest.metadata.uid != pod.metadata.uid || latest.metadata.deletion_timestamp.is_some()
+    })
 }
 
 /// All containers of a pod, in the order of their start.
@@ -364,7 +426,30 @@ fn is_over(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
 
+/// So many seconds after a time in microseconds; whoever says 2^63 means for ever.
+fn after_seconds(time: i64, seconds: i64) -> i64 {
+    time.saturating_add(seconds.saturating_mul(1_000_000))
+}
+
+/// How long it is until a time in microseconds since 1970.
+fn until(time: i64) -> Duration {
+    Duration::from_micros(u64::try_from(time.saturating_sub(now())).unwrap_or(0))
+}
+
 /// Microseconds since 1970.
 fn now() -> i64 {
     Timestamp::now().as_microsecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_ever_is_no_overflow() {
+        assert_eq!(after_seconds(5, 2), 2_000_005);
+        assert_eq!(after_seconds(now(), i64::MAX), i64::MAX);
+        assert!(until(i64::MAX) > Duration::from_secs(1_000_000_000));
+        assert_eq!(until(i64::MIN), Duration::ZERO);
+    }
 }

@@ -183,7 +183,7 @@ async fn come_up(
         started_in: Mutex::default(),
     });
     server::open(&lab, &state.socket())?;
-    let launcher = Launcher { lab: lab.clone(), keep: options.keep.clone() };
+    let launcher = Launcher { lab: lab.clone(), state: state.clone(), keep: options.keep.clone() };
     let processes = launcher.build(reporter).await?;
     match tokio::time::timeout(options.timeout, lab.wires.apply_file(&lab)).await {
         Ok(done) => done?,
@@ -204,6 +204,7 @@ async fn come_up(
 /// Starts what belongs on each node as soon as the node is there.
 struct Launcher {
     lab: Arc<Lab>,
+    state: StateDir,
     keep: Option<PathBuf>,
 }
 
@@ -219,12 +220,7 @@ impl Launcher {
             let Some(machine) = machines.recv().await else { break };
             let machine: Machine = machine?;
             lock(&self.lab.machines).insert(machine.name.clone(), machine.clone());
-            early.extend(specs::specs(
-                &self.lab.topology,
-                self.keep.as_deref(),
-                self.lab.supervisor.logs(),
-                &machine,
-            )?);
+            early.extend(specs::specs(&self.lab.topology, &self.state, self.keep.as_deref(), &machine)?);
             // Whoever asks for an address that is not there yet asks again a second later.
             let (now, later): (Vec<_>, _) = early.into_iter().partition(|spec| self.has_its_store(spec));
             early = later;
@@ -255,8 +251,8 @@ async fn wait(lab: &Lab, processes: &[Arc<Process>], timeout: Duration, reporter
         let done = states.iter().filter(|(_, state)| state.ready).count();
         reporter.tell(&Event::Progress { what: "ready".into(), done, of: states.len() });
         if done == states.len() {
-            for (process, state) in &states {
-                warn(process, state, reporter);
+            for text in lab.status().warnings() {
+                reporter.tell(&Event::Note { text });
             }
             return Ok(());
         }
@@ -271,14 +267,6 @@ async fn wait(lab: &Lab, processes: &[Arc<Process>], timeout: Duration, reporter
         if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
             return Err(late(&states, timeout));
         }
-    }
-}
-
-/// Passes on what is wrong with components that are ready nevertheless.
-fn warn(process: &Process, state: &State, reporter: &Reporter) {
-    let components = state.report.iter().flat_map(|report| report.components.values());
-    for warning in components.flat_map(|status| &status.warnings) {
-        reporter.tell(&Event::Note { text: format!("{}: {warning}", process.spec.node) });
     }
 }
 

@@ -33,6 +33,6 @@ pub mod status;
 pub use client::Client;
 pub use error::{Error, Result};
 pub use protocol::{Event, Request};
-pub use start::{Start, Started};
+pub use start::{Manifest, Start, Started};
 pub use state::{LabName, StateDir};
-pub use status::LabStatus;
+pub use status::{LabStatus, PodSummary};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use cri::sandbox::Listed;
 use net::passing;
 use runtime::{ComponentKind, ComponentStatus, chain};
 use tokio::runtime::Handle;
@@ -19,9 +20,14 @@ use crate::error::{Error, Result};
 use crate::framing;
 use crate::init::Lab;
 use crate::protocol::{Entry, KINDS, Request};
-use crate::status::{ClusterStatus, ControlPlaneStatus, EtcdStatus, LabStatus, ProcessStatus, WorkerStatus};
+use crate::status::{
+    ClusterStatus, ControlPlaneStatus, EtcdStatus, LabStatus, PodSummary, ProcessStatus, WorkerStatus,
+};
 use crate::supervisor::State;
 use crate::{specs, world};
+
+/// The folder of all pods' sandboxes, in the lab's own.
+const PODS: &str = "pods";
 
 /// A client that does not speak is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -172,7 +178,7 @@ fn pod_folder(lab: &Lab, name: &str) -> Result<PathBuf> {
             hint: format!("there are {}", clusters().collect::<Vec<_>>().join(", ")),
         });
     }
-    Ok(Path::new(world::LAB).join("pods").join(cri::sandbox::name_of(cluster, namespace, pod)))
+    Ok(Path::new(world::LAB).join(PODS).join(cri::sandbox::name_of(cluster, namespace, pod)))
 }
 
 /// Puts together what the supervisor and the agents know.
@@ -182,6 +188,7 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
         states.insert((process.spec.node.clone(), process.spec.component.clone()), process.state());
     }
     let mut take = |node: &str, component: &str| states.remove(&(node.to_owned(), component.to_owned()));
+    let mut pods = pods();
     let mut clusters = Vec::new();
     for cluster in &lab.topology.clusters {
         let etcd: Vec<EtcdStatus> = cluster
@@ -204,7 +211,8 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
             .iter()
             .map(|worker| {
                 let state = take(&worker.name, specs::AGENT).unwrap_or_default();
-                worker_status(&worker.name, worker.address.to_string(), state)
+                let pods = pods.remove(&worker.name).unwrap_or_default();
+                WorkerStatus { pods, ..worker_status(&worker.name, worker.address.to_string(), state) }
             })
             .collect();
         let control_plane = cluster.etcd.first().map_or_else(
@@ -257,6 +265,17 @@ fn message(state: &State) -> String {
     let components = state.report.iter().flat_map(|report| &report.components);
     let failing = components.filter(|(_, status)| !status.ready);
     failing.map(|(name, status)| format!("{name}: {}", status.message)).next().unwrap_or_default()
+}
+
+/// The pods that have a sandbox, by worker.
+fn pods() -> BTreeMap<String, Vec<PodSummary>> {
+    let mut pods: BTreeMap<String, Vec<PodSummary>> = BTreeMap::new();
+    for Listed { spec, addresses } in cri::sandbox::list(&Path::new(world::LAB).join(PODS)) {
+        let pod =
+            PodSummary { namespace: spec.namespace, name: spec.pod, pod_ip: addresses.into_iter().next() };
+        pods.entry(spec.node).or_default().push(pod);
+    }
+    pods
 }
 
 fn worker_status(name: &str, address: String, state: State) -> WorkerStatus {

@@ -3,11 +3,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use topology::{Cluster, EtcdMember, PodNetwork, Topology, Worker};
 
 use crate::error::{Error, Result};
-use crate::state::LabName;
+use crate::state::{LabName, StateDir};
 use crate::supervisor::Spec;
 use crate::underlay::Machine;
 use crate::{programs, world};
@@ -23,21 +24,21 @@ pub(crate) const AGENT: &str = "agent";
 const INHERITED: [&str; 7] =
     ["HOME", "LANG", "TZ", "RUST_LOG", "KNETSIM_FLANNELD", "KNETSIM_CNI_PATH", "CNI_PATH"];
 
-/// What runs on a machine, in the order of its start.
+/// What runs on a machine, in the order of its start. With `keep`, etcd's data is in that folder.
 pub(crate) fn specs(
     topology: &Topology,
+    state: &StateDir,
     keep: Option<&Path>,
-    logs: &Path,
     machine: &Machine,
 ) -> Result<Vec<Spec>> {
     for cluster in &topology.clusters {
         if let Some(at) = cluster.etcd.iter().position(|member| member.name == machine.name) {
             let etcd = etcd(cluster, &cluster.etcd[at], keep, machine)?;
-            let control_plane = (at == 0).then(|| control_plane(cluster, machine)).transpose()?;
+            let control_plane = (at == 0).then(|| control_plane(cluster, state, machine)).transpose()?;
             return Ok([etcd].into_iter().chain(control_plane).collect());
         }
         if let Some(worker) = cluster.workers.iter().find(|worker| worker.name == machine.name) {
-            return Ok(vec![agent(cluster, worker, logs, machine)?]);
+            return Ok(vec![agent(cluster, worker, &state.logs(), machine)?]);
         }
     }
     Err(Error::Refused(format!("nothing is to run on {}", machine.name)))
@@ -81,14 +82,21 @@ fn etcd_arguments(cluster: &Cluster, member: &EtcdMember, data: &Path) -> Vec<Os
     args
 }
 
-fn control_plane(cluster: &Cluster, machine: &Machine) -> Result<Spec> {
+fn control_plane(cluster: &Cluster, state: &StateDir, machine: &Machine) -> Result<Spec> {
     let mut args = vec![CONTROL_PLANE.into()];
     args.extend(flags([
         ("--cluster", cluster.name.clone()),
         ("--etcd", cluster.etcd_endpoints().join(",")),
         ("--network", network(&cluster.pod_network)?),
+        ("--service-network", cluster.service_network.to_string()),
         ("--folder", folder(&cluster.name)),
     ]));
+    if cluster.dns {
+        args.push("--dns".into());
+    }
+    for manifest in manifests(&state.manifests(&cluster.name))? {
+        args.extend(["--manifest".into(), manifest.into()]);
+    }
     ours(&machine.name, CONTROL_PLANE, args, machine)
 }
 
@@ -107,6 +115,9 @@ fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> 
         ("--images", world::IMAGES.into()),
         ("--logs", logs.join("pods").join(&cluster.name).display().to_string()),
     ]));
+    if cluster.dns {
+        args.push("--dns".into());
+    }
     ours(&worker.name, AGENT, args, machine)
 }
 
@@ -124,6 +135,20 @@ fn ours(node: &str, component: &str, args: Vec<OsString>, machine: &Machine) -> 
 
 fn flags<const N: usize>(pairs: [(&str, String); N]) -> Vec<OsString> {
     pairs.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]).collect()
+}
+
+/// The files of a folder in the order of their names; none if there is no folder.
+fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read: io::Result<Vec<PathBuf>> =
+        fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    match read {
+        Ok(mut paths) => {
+            paths.sort();
+            Ok(paths)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::file("read", folder, e)),
+    }
 }
 
 /// The folder of a node or a cluster, for what must outlive its process and not the lab.

@@ -35,12 +35,25 @@ pub struct Start<'a> {
     pub state: &'a StateDir,
     /// What.
     pub topology: &'a Topology,
+    /// What is to be in the clusters from their begin. Handed over as text: a lab sees not every file.
+    pub manifests: &'a [Manifest],
     /// Whether etcd's data outlives the lab, and in which folder (none: in the state folder).
     pub keep: Option<Option<PathBuf>>,
     /// How long to wait for everything to be ready.
     pub timeout: Duration,
     /// When the command began.
     pub began: Duration,
+}
+
+/// A file that declares objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The cluster that they are for, as `C0`.
+    pub cluster: String,
+    /// The file's name, with or without folders.
+    pub name: String,
+    /// What stands in it.
+    pub text: String,
 }
 
 /// A lab that runs.
@@ -98,10 +111,23 @@ impl Start<'_> {
             .map_err(|e| Error::Refused(format!("write the topology: {e}")))?;
         let path = self.state.topology();
         fs::write(&path, text).map_err(|e| Error::file("write", path, e))?;
+        self.write_manifests()?;
         let path = logs.join("init.log");
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         let log = log.map_err(|e| Error::file("make", path, e))?;
         Ok(log.into())
+    }
+
+    fn write_manifests(&self) -> Result<()> {
+        for (number, manifest) in self.manifests.iter().enumerate() {
+            let folder = self.state.manifests(&manifest.cluster);
+            fs::create_dir_all(&folder).map_err(|e| Error::file("make folder", &folder, e))?;
+            // Files of one name may come from several folders.
+            let name = Path::new(&manifest.name).file_name().unwrap_or_default().to_string_lossy();
+            let path = folder.join(format!("{number:04}-{name}"));
+            fs::write(&path, &manifest.text).map_err(|e| Error::file("write", path, e))?;
+        }
+        Ok(())
     }
 
     fn keep(&self) -> Result<Option<PathBuf>> {

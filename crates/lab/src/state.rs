@@ -186,6 +186,12 @@ impl StateDir {
         self.path.join("control.sock")
     }
 
+    /// What is to be in a cluster from its begin, in files whose names give their order.
+    #[must_use]
+    pub fn manifests(&self, cluster: &str) -> PathBuf {
+        self.path.join("manifests").join(cluster)
+    }
+
     /// Logs, a folder a node; those of pid 1 are in `lab`.
     #[must_use]
     pub fn logs(&self) -> PathBuf {

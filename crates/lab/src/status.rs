@@ -98,8 +98,21 @@ pub struct WorkerStatus {
     pub pod_cidr: Option<String>,
     /// By name.
     pub components: BTreeMap<String, ComponentStatus>,
-    /// The pods that run there, as their agent reports them.
-    pub pods: Vec<serde_json::Value>,
+    /// The pods that have a sandbox there.
+    pub pods: Vec<PodSummary>,
+}
+
+/// A pod of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSummary {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its address; none until its network stands.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
 }
 
 /// A process that belongs to no node's list of components.
@@ -119,6 +132,21 @@ pub struct ProcessStatus {
 }
 
 impl LabStatus {
+    /// What is wrong with components though they do their work, a line each, with cluster or worker.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |place: &str, components: &BTreeMap<String, ComponentStatus>| -> Vec<String> {
+            let warnings = components.values().flat_map(|status| &status.warnings);
+            warnings.map(|warning| format!("{place}: {warning}")).collect()
+        };
+        let mut all = Vec::new();
+        for cluster in &self.clusters {
+            all.extend(of(&cluster.name, &cluster.control_plane.components));
+            all.extend(cluster.workers.iter().flat_map(|worker| of(&worker.name, &worker.components)));
+        }
+        all
+    }
+
     /// Every pid in it, in a fixed order: pid 1 first.
     pub fn pids_mut(&mut self) -> impl Iterator<Item = &mut i32> {
         let clusters = self.clusters.iter_mut().flat_map(|cluster| {

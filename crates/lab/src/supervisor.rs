@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -189,11 +189,6 @@ impl Supervisor {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner).push(process.clone());
         tokio::spawn(self.clone().keep(process.clone()));
         process
-    }
-
-    /// Below which folder logs go.
-    pub(crate) fn logs(&self) -> &Path {
-        &self.logs
     }
 
     /// Every process, in the order of their start.

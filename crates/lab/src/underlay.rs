@@ -254,6 +254,11 @@ impl Builder {
 fn forward() -> Result<()> {
     for (name, value) in [("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0")] {
         let path = Path::new("/proc/sys/net/ipv4").join(name);
+        // Writing ip_forward spins for as long as others wait for the kernel's one lock for links
+        // (`devinet_sysctl_forward`), and with a hundred nodes they do.
+        if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
+            continue;
+        }
         fs::write(&path, value).map_err(|e| Error::file("write", path, e))?;
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -115,4 +115,20 @@ pub fn open_pid(pid: i32) -> Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Kills the process behind such a descriptor, and no other that has its number by now
+/// (`pidfd_send_signal(2)`).
+///
+/// # Errors
+/// `ESRCH` when it has ended.
+pub fn kill_by_descriptor(process: &impl AsFd) -> Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    let fd = process.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open; without information of ours the kernel fills that in itself.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, none, 0) };
+    if done < 0 {
+        return Err(Error::sys("kill process", io::Error::last_os_error()));
+    }
+    Ok(())
 }

@@ -1,18 +1,26 @@
 //! Where the components of a process write down how they are.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::watch;
 
 use crate::report::{ComponentKind, ComponentStatus, WorkerReport};
+
+/// What is wrong with the parts of a component, by their names; nothing if all is well.
+type Parts = BTreeMap<String, Option<String>>;
 
 /// A shared board: components write, one task passes changes on.
 #[derive(Debug, Clone)]
 pub struct Health {
     board: watch::Sender<WorkerReport>,
+    /// By component.
+    parts: Arc<Mutex<BTreeMap<String, Parts>>>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { board: watch::Sender::new(WorkerReport::default()) }
+        Self { board: watch::Sender::new(WorkerReport::default()), parts: Arc::default() }
     }
 }
 
@@ -34,6 +42,17 @@ impl Health {
     /// Says how an announced component is now; saying the same again wakes nobody.
     pub fn set(&self, name: &str, ready: bool, message: &str) {
         self.tell(name, ready, message, None, &[]);
+    }
+
+    /// Says how a part of a component is, of which each speaks for itself: the component is ready when all
+    /// parts are that have spoken, and says what is wrong with each of those that are not.
+    pub fn set_part(&self, name: &str, part: &str, ready: bool, message: &str) {
+        let mut all = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = all.entry(name.into()).or_default();
+        parts.insert(part.into(), (!ready).then(|| message.to_owned()));
+        let wrong: Vec<&str> = parts.values().flatten().map(String::as_str).collect();
+        let joined = if wrong.is_empty() { message.to_owned() } else { wrong.join("; ") };
+        self.set(name, wrong.is_empty(), &joined);
     }
 
     /// Says that a component cannot do its work until somebody does what `hint` says. It may go on trying.
@@ -112,6 +131,27 @@ mod tests {
         assert_eq!((status().ready, status().hint, status().warnings), (true, None, vec!["slowly".into()]));
         health.set("flannel", true, "works");
         assert_eq!((status().warnings.len(), status().why.as_str()), (0, "no flanneld in PATH"));
+    }
+
+    #[test]
+    fn no_part_hides_what_is_wrong_with_another() {
+        let health = Health::default();
+        health.announce("kubelet", ComponentKind::Builtin, "1");
+        let said = || {
+            let board = health.watch().borrow().clone();
+            (board.components["kubelet"].ready, board.components["kubelet"].message.clone())
+        };
+        health.set_part("kubelet", "node", true, "");
+        assert_eq!(said(), (true, String::new()), "the other has not spoken yet");
+        health.set_part("kubelet", "pods", false, "no folder");
+        health.set_part("kubelet", "node", true, "");
+        assert_eq!(said(), (false, "no folder".into()));
+        health.set_part("kubelet", "node", false, "no etcd");
+        assert_eq!(said(), (false, "no etcd; no folder".into()));
+        health.set_part("kubelet", "pods", true, "");
+        assert_eq!(said(), (false, "no etcd".into()));
+        health.set_part("kubelet", "node", true, "");
+        assert_eq!(said(), (true, String::new()));
     }
 
     #[test]

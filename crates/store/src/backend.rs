@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::entry::{Entry, Listing, Outcome, Update};
+use crate::entry::{Entry, Listing, Outcome, Page, Update};
 use crate::error::Result;
 use crate::etcd::{Etcd, EtcdWatch};
 use crate::memory::{Memory, MemoryWatch};
@@ -29,6 +29,17 @@ impl Backend {
         }
     }
 
+    /// A page, as of `revision` unless it is the first.
+    pub(crate) async fn page(&self, prefix: &str, from: Option<&str>, revision: i64) -> Result<Page> {
+        match self {
+            Self::Etcd(etcd) => etcd.page_from(prefix, from, revision).await,
+            Self::Memory(memory) => {
+                let Listing { entries, revision } = memory.list(prefix);
+                Ok(Page { entries, revision, next: None })
+            }
+        }
+    }
+
     pub(crate) async fn put(&self, key: &str, expected: Option<i64>, value: Vec<u8>) -> Result<Outcome<i64>> {
         match self {
             Self::Etcd(etcd) => etcd.put(key, expected, value).await,
@@ -47,6 +58,14 @@ impl Backend {
         match self {
             Self::Etcd(etcd) => Ok(BackendWatch::Etcd(Box::new(etcd.watch(prefix, after).await?))),
             Self::Memory(memory) => Ok(BackendWatch::Memory(memory.watch(prefix, after)?)),
+        }
+    }
+
+    /// Every change from now on; what a list then shows may come once more.
+    pub(crate) async fn watch_from_now(&self, prefix: &str) -> Result<BackendWatch> {
+        match self {
+            Self::Etcd(etcd) => Ok(BackendWatch::Etcd(Box::new(etcd.watch_from_now(prefix).await?))),
+            Self::Memory(memory) => Ok(BackendWatch::Memory(memory.watch_from_now(prefix)?)),
         }
     }
 

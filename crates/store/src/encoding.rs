@@ -2,6 +2,7 @@
 
 use api::KindInfo;
 use api::keys;
+use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::entry::Entry;
@@ -41,6 +42,20 @@ pub(crate) fn decode_value(entry: &Entry) -> Result<Value> {
     Ok(object)
 }
 
+/// Reads no more than the metadata.
+pub(crate) fn decode_metadata(entry: &Entry) -> Result<ObjectMeta> {
+    #[derive(serde::Deserialize)]
+    struct Partial {
+        #[serde(default)]
+        metadata: ObjectMeta,
+    }
+    let decoded = serde_json::from_slice(&entry.value);
+    let Partial { mut metadata } =
+        decoded.map_err(|source| Error::Invalid { key: entry.key.clone(), source })?;
+    metadata.resource_version = Some(entry.revision.to_string());
+    Ok(metadata)
+}
+
 pub(crate) fn set_version(object: &mut Value, revision: i64) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("resourceVersion".into(), revision.to_string().into());
@@ -62,7 +77,6 @@ pub(crate) fn nameless(info: &KindInfo, key: &str, revision: i64) -> Entry {
 mod tests {
     use super::*;
     use api::types::api::core::v1::{ConfigMap, Node};
-    use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     #[test]
     fn of_an_object_that_is_forgotten_the_name_is_known() {

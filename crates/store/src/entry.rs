@@ -18,6 +18,16 @@ pub(crate) struct Listing {
     pub(crate) revision: i64,
 }
 
+/// Some of the entries below a prefix, in the order of the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Entry>,
+    /// As of which all of them are.
+    pub(crate) revision: i64,
+    /// Where the next page begins, if there is one.
+    pub(crate) next: Option<String>,
+}
+
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Update {

@@ -15,7 +15,7 @@ use etcd_client::{
     ResponseHeader, Txn, TxnOp, TxnOpResponse,
 };
 
-use crate::entry::{Entry, Listing, Outcome};
+use crate::entry::{Entry, Listing, Outcome, Page};
 use crate::error::{Error, Result};
 
 pub(crate) use watch::EtcdWatch;
@@ -107,24 +107,36 @@ impl Etcd {
 
     async fn pages(&self, prefix: &str) -> Result<Listing> {
         let mut listing = Listing { entries: Vec::new(), revision: 0 };
-        let mut from = prefix.to_owned();
-        let mut size = PAGE;
+        let mut from = None;
         loop {
-            let page = match self.page(&from, prefix, size, listing.revision).await {
-                Err(Error::Etcd { source, .. }) if source.is_too_large() && size > 1 => {
-                    size = (size / 4).max(1);
-                    continue;
-                }
-                page => page?,
-            };
-            listing.revision = listing.revision.max(revision_of(page.header()));
-            listing.entries.extend(page.kvs().iter().map(entry));
-            match listing.entries.last() {
-                // The next key in order: the last one and a zero byte.
-                Some(last) if page.more() => from = format!("{}\0", last.key),
-                _ => return Ok(listing),
+            let page = self.page_from(prefix, from.as_deref(), listing.revision).await?;
+            listing.revision = page.revision;
+            listing.entries.extend(page.entries);
+            from = page.next;
+            if from.is_none() {
+                return Ok(listing);
             }
         }
+    }
+
+    /// A page of what is below a prefix: the first as of now, the others as of its revision.
+    pub(crate) async fn page_from(&self, prefix: &str, from: Option<&str>, revision: i64) -> Result<Page> {
+        let mut size = PAGE;
+        let page = loop {
+            match self.page(from.unwrap_or(prefix), prefix, size, revision).await {
+                Err(Error::Etcd { source, .. }) if source.is_too_large() && size > 1 => {
+                    size = (size / 4).max(1);
+                }
+                page => break page?,
+            }
+        };
+        let entries: Vec<Entry> = page.kvs().iter().map(entry).collect();
+        // The next key in order: the last one and a zero byte.
+        let next = entries.last().filter(|_| page.more()).map(|last| format!("{}\0", last.key));
+        // The header tells how far etcd is now, not as of when the page is: only of the first that is the
+        // same.
+        let revision = if revision > 0 { revision } else { revision_of(page.header()) };
+        Ok(Page { entries, revision, next })
     }
 
     async fn page(&self, from: &str, prefix: &str, size: i64, revision: i64) -> Result<GetResponse> {
@@ -185,7 +197,12 @@ impl Etcd {
 
     /// What changes below a prefix after a revision.
     pub(crate) async fn watch(&self, prefix: &str, after: i64) -> Result<EtcdWatch> {
-        EtcdWatch::open(self.clone(), prefix, after).await
+        EtcdWatch::open(self.clone(), prefix, Some(after)).await
+    }
+
+    /// From now on.
+    pub(crate) async fn watch_from_now(&self, prefix: &str) -> Result<EtcdWatch> {
+        EtcdWatch::open(self.clone(), prefix, None).await
     }
 
     /// Forgets what was before a revision.

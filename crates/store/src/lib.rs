@@ -5,6 +5,7 @@
 //!   table of kinds;
 //! - [`Watch`]: what changes from a revision on;
 //! - [`Reflector`]: a local copy of a kind's objects that stays true whatever happens to etcd;
+//! - [`allocator`]: addresses and ports of services;
 //! - [`events`]: what a component tells of an object; [`leader`]: one of several does the work; [`new_uid`].
 //! - [`registry`]: creating, changing and deleting as the API server does it.
 //!
@@ -17,6 +18,7 @@
 //! Reflector: list, watch, and on any trouble list again and compare
 //! ```
 
+pub mod allocator;
 mod backend;
 mod encoding;
 mod entry;
@@ -25,6 +27,7 @@ mod etcd;
 pub mod events;
 pub mod leader;
 mod memory;
+mod pages;
 mod reflector;
 pub mod registry;
 mod typed;
@@ -33,6 +36,7 @@ mod untyped;
 mod watch;
 
 pub use error::{Cause, Error, Result};
+pub use pages::Pages;
 pub use reflector::{Change, Changes, ObjectName, Objects, Reflector, Status};
 pub use typed::{List, Object, Store};
 pub use uid::new_uid;

@@ -131,6 +131,13 @@ impl Memory {
     }
 }
 
+impl Memory {
+    pub(crate) fn watch_from_now(self: &Arc<Self>, prefix: &str) -> Result<MemoryWatch> {
+        let current = self.lock().revision;
+        self.watch(prefix, current)
+    }
+}
+
 /// An open watch.
 #[derive(Debug)]
 pub(crate) struct MemoryWatch {

@@ -1,7 +1,7 @@
 //! A local copy of a kind's objects that stays true whatever happens to etcd.
 //!
 //! ```text
-//! list ── compare with the copy ── watch from the list's revision ── apply each change
+//! watch from now on ── list ── compare with the copy ── apply each change after the list
 //!  ▲                                           │ compacted, disconnected, hung, leader lost,
 //!  └──────────────── back-off ◄────────────────┘ restarted, data lost
 //! ```
@@ -32,7 +32,8 @@ use crate::backend::Backend;
 use crate::error::Error;
 use crate::typed::{Object, Store};
 
-use cache::Cache;
+use cache::{Cache, Filter};
+use memchr::memmem::Finder;
 
 /// The first try after trouble comes at once, for a leader is elected in a moment; later ones are rare.
 const FIRST: Duration = Duration::from_millis(5);
@@ -177,13 +178,34 @@ impl<K: Object + PartialEq + Send + Sync + 'static> Reflector<K> {
         namespace: Option<&str>,
         wanted: impl Fn(&K) -> bool + Send + Sync + 'static,
     ) -> Self {
+        Self::start_filtered(store, namespace, Filter { mention: None, wanted })
+    }
+
+    /// As [`Self::start_where`], but an object is only looked at if its JSON has `mention` in it, as
+    /// `"C0w1"` with the quotes: for those who watch many objects of which few are theirs.
+    #[must_use]
+    pub fn start_mentioning(
+        store: &Store,
+        namespace: Option<&str>,
+        mention: &str,
+        wanted: impl Fn(&K) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let mention = Some(Finder::new(mention).into_owned());
+        Self::start_filtered(store, namespace, Filter { mention, wanted })
+    }
+
+    fn start_filtered(
+        store: &Store,
+        namespace: Option<&str>,
+        filter: Filter<impl Fn(&K) -> bool + Send + Sync + 'static>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             cache: Mutex::new(Cache::default()),
             revision: AtomicI64::new(0),
             changed: watch::Sender::new(()),
             status: watch::Sender::new(Status::default()),
         });
-        let source = Source { backend: store.0.clone(), prefix: K::INFO.prefix(namespace), wanted };
+        let source = Source { backend: store.0.clone(), prefix: K::INFO.prefix(namespace), filter };
         let task = tokio::spawn(run(source, shared.clone()));
         Self(Arc::new(Inner { shared, task }))
     }
@@ -254,7 +276,7 @@ impl<K> Reflector<K> {
 struct Source<W> {
     backend: Backend,
     prefix: String,
-    wanted: W,
+    filter: Filter<W>,
 }
 
 async fn run<K, W>(source: Source<W>, shared: Arc<Shared<K>>)
@@ -283,8 +305,11 @@ where
     K: Object + PartialEq,
     W: Fn(&K) -> bool,
 {
+    // Opened before the list is read, and not from its revision: that would be in the past as soon as anybody
+    // writes anything, and etcd makes such a watch wait.
+    let mut watch = source.backend.watch_from_now(&source.prefix).await?;
     let listing = source.backend.list(&source.prefix).await?;
-    let found = listing.entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.wanted)).collect();
+    let found = listing.entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.filter)).collect();
     let changed = shared.cache().replace(found);
     shared.revision.store(listing.revision, Ordering::Release);
     let invalid = shared.cache().invalid();
@@ -297,7 +322,6 @@ where
     if changed || first {
         shared.changed.send_replace(());
     }
-    let mut watch = source.backend.watch(&source.prefix, listing.revision).await?;
     shared.status.send_modify(|status| {
         status.connected = true;
         status.error = None;
@@ -305,7 +329,10 @@ where
     loop {
         let update = watch.next().await?;
         let revision = update.revision();
-        let news = cache::news::<K>(update, &source.wanted);
+        if revision <= listing.revision {
+            continue;
+        }
+        let news = cache::news::<K>(update, &source.filter);
         let changed = news.is_some_and(|news| shared.cache().apply(news));
         shared.revision.store(revision, Ordering::Release);
         let invalid = shared.cache().invalid();

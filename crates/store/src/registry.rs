@@ -3,7 +3,7 @@
 //!
 //! - [`create`], [`update`]: decode strictly, set defaults, validate ([`api::admit`]); the namespace has to
 //!   be there and may not be going;
-//! - [`delete`]: gracefully where the kind knows grace, by finalizers where there are some, at once
+//! - [`delete()`]: gracefully where the kind knows grace, by finalizers where there are some, at once
 //!   otherwise. **Who deletes a pod calls this, not [`Store::delete`]**: a pod that runs is only marked, and
 //!   its kubelet removes it at the end, with [`delete_now`];
 //! - [`modify`]: as [`Store::modify`], and the object goes when its last finalizer is taken away. **Who
@@ -18,6 +18,7 @@
 mod delete;
 mod error;
 mod namespace;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -57,7 +58,12 @@ pub async fn create_raw(store: &Store, info: &'static KindInfo, document: &Value
         if tries == 0 {
             namespace::must_take(store, info, &object).await?;
         }
-        match store.create_raw(info, &mut object).await {
+        let taken = services::take(store, info, &mut object, None).await?;
+        let result = store.create_raw(info, &mut object).await;
+        if result.is_err() {
+            services::give_back(taken).await;
+        }
+        match result {
             Err(StoreError::Exists { .. }) if named_by_chance(document) && tries < NAMES => tries += 1,
             result => return result.map(|()| object).map_err(Error::from),
         }
@@ -118,11 +124,28 @@ pub async fn patch_raw(
     info: &'static KindInfo,
     namespace: &str,
     name: &str,
-    mut change: impl FnMut(&Value) -> Result<Value>,
+    change: impl FnMut(&Value) -> Result<Value>,
 ) -> Result<Patched> {
     let target = Target::new(info, namespace, name)?;
+    let old = store.get_raw(info, namespace, name).await?.ok_or_else(|| target.not_found())?;
+    patch_read(store, info, old, change).await
+}
+
+/// As [`patch_raw`], for who has read the object already.
+///
+/// # Errors
+/// As [`patch_raw`].
+pub async fn patch_read(
+    store: &Store,
+    info: &'static KindInfo,
+    mut old: Value,
+    mut change: impl FnMut(&Value) -> Result<Value>,
+) -> Result<Patched> {
+    let target = {
+        let (namespace, name) = names(&old);
+        Target::new(info, namespace, name)?
+    };
     loop {
-        let old = store.get_raw(info, namespace, name).await?.ok_or_else(|| target.not_found())?;
         let document = change(&old)?;
         let mut new = admit::update_any(info, &document, &old)?;
         if version(&new) != version(&old) {
@@ -131,9 +154,17 @@ pub async fn patch_raw(
         if same(&new, &old) {
             return Ok(Patched { new: old.clone(), old });
         }
-        match replace_or_remove(store, info, &old, &mut new).await {
+        let taken = services::take(store, info, &mut new, Some(&old)).await?;
+        let result = replace_or_remove(store, info, &old, &mut new).await;
+        if result.is_err() {
+            services::give_back(taken).await;
+        }
+        match result {
             // A document that insists on its version is refused above, the next time.
-            Err(StoreError::Conflict { .. }) => {}
+            Err(StoreError::Conflict { .. }) => {
+                let (namespace, name) = names(&old);
+                old = store.get_raw(info, namespace, name).await?.ok_or_else(|| target.not_found())?;
+            }
             result => return result.map(|()| Patched { old, new }).map_err(Error::from),
         }
     }
@@ -194,10 +225,10 @@ pub async fn delete<K: Object>(
     delete::run(store, K::INFO, namespace, name, options).await
 }
 
-/// As [`delete`], for a kind of the table.
+/// As [`delete()`], for a kind of the table.
 ///
 /// # Errors
-/// As [`delete`].
+/// As [`delete()`].
 pub async fn delete_raw(
     store: &Store,
     info: &'static KindInfo,
@@ -227,7 +258,7 @@ pub async fn delete_now<K: Object>(store: &Store, object: &K) -> Result<()> {
 /// A new UUID, and now.
 #[must_use]
 pub fn stamp() -> Stamp {
-    Stamp { uid: uuid::Uuid::new_v4().to_string(), now: time::now() }
+    Stamp { uid: crate::new_uid(), now: time::now() }
 }
 
 /// Writes an object, or takes it away if it was only waiting for its finalizers (`ShouldDeleteDuringUpdate`).
@@ -241,9 +272,13 @@ async fn replace_or_remove(
     if waiting && !delete::is_held(info, new) {
         let (namespace, name) = names(old);
         let expected = version(old).and_then(|version| version.parse().ok());
-        return store.delete_raw(info, namespace, name, expected).await.map(|_| ());
+        store.delete_raw(info, namespace, name, expected).await?;
+        services::release(store, info, old, None).await;
+        return Ok(());
     }
-    store.update_raw(info, new).await
+    store.update_raw(info, new).await?;
+    services::release(store, info, old, Some(new)).await;
+    Ok(())
 }
 
 fn named_by_chance(document: &Value) -> bool {

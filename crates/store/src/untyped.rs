@@ -2,9 +2,10 @@
 //! server.
 
 use api::KindInfo;
+use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use crate::encoding::{decode_value, encode_value, set_version};
+use crate::encoding::{decode_metadata, decode_value, encode_value, set_version};
 use crate::entry::Listing;
 use crate::error::Result;
 use crate::typed::{List, Store, Target};
@@ -91,6 +92,24 @@ impl Store {
         let target = Target::new(info, namespace, name)?;
         let entry = self.erase(&target, version).await?;
         decode_value(&entry)
+    }
+
+    /// The metadata of every object of a kind, for those who need no more.
+    ///
+    /// # Errors
+    /// When etcd is away, or one of them is no object.
+    pub async fn list_metadata(&self, info: &'static KindInfo) -> Result<List<ObjectMeta>> {
+        let Listing { entries, revision } = self.0.list(&info.prefix(None)).await?;
+        Ok(List { items: entries.iter().map(decode_metadata).collect::<Result<_>>()?, revision })
+    }
+
+    /// What changes of the metadata after a revision.
+    ///
+    /// # Errors
+    /// As [`Store::watch`].
+    pub async fn watch_metadata(&self, info: &'static KindInfo, after: i64) -> Result<Watch<ObjectMeta>> {
+        let watch = self.0.watch(&info.prefix(None), after).await?;
+        Ok(Watch::new(watch, info, decode_metadata))
     }
 
     /// What changes after a revision, of one namespace or of all.

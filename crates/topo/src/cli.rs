@@ -1,5 +1,6 @@
 //! The command line, as clap reads it, as `topo man` prints it and as the prompt completes it.
 
+pub(crate) mod changes;
 pub(crate) mod objects;
 
 use std::ffi::OsString;
@@ -50,6 +51,12 @@ pub(crate) enum Command {
     /// One pod by hand: `pod create C0w1 c10`
     #[command(subcommand, arg_required_else_help = true)]
     Pod(PodCommand),
+    /// An address that stands for pods: `vip add C0 100.64.10.1 c2 c3`
+    #[command(subcommand, arg_required_else_help = true)]
+    Vip(VipCommand),
+    /// Names of a cluster: what a look-up costs
+    #[command(subcommand, arg_required_else_help = true)]
+    Dns(DnsCommand),
     /// Make objects as files describe them, or change them into that
     Apply(objects::ApplyArgs),
     /// Make new objects from files
@@ -58,6 +65,19 @@ pub(crate) enum Command {
     Get(objects::GetArgs),
     /// Delete objects
     Delete(objects::DeleteArgs),
+    /// Tell of objects in words, with what belongs to them and what has happened to them
+    Describe(changes::DescribeArgs),
+    /// Set how many pods a deployment or replica set keeps
+    Scale(changes::ScaleArgs),
+    /// Set or take away labels: KEY=VALUE, KEY-
+    Label(changes::MarkArgs),
+    /// Set or take away annotations: KEY=VALUE, KEY-
+    Annotate(changes::MarkArgs),
+    /// New versions of a deployment: how far, which, back, again
+    #[command(subcommand, arg_required_else_help = true)]
+    Rollout(changes::RolloutCommand),
+    /// Wait until something is so
+    Wait(changes::WaitArgs),
     /// Impair a link, or pull its plug: `link set A B …`, `link A B down`
     #[command(subcommand, arg_required_else_help = true)]
     Link(LinkCommand),
@@ -117,6 +137,84 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Look a name up from a pod or a node as its programs would; show every query and its answer
+    Trace(DnsTraceArgs),
+    /// A cluster's DNS server (started in pods)
+    #[command(hide = true)]
+    Serve(DnsServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsTraceArgs {
+    /// Where, as C0/c1 or C0w1
+    #[arg(value_name = "POD|NODE")]
+    pub(crate) place: String,
+    /// The name, as web or web.default
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsServeArgs {
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) zone: String,
+    /// The server's own address in answers
+    #[arg(long = "name-server")]
+    pub(crate) name_servers: Vec<std::net::IpAddr>,
+    /// Who is asked for other names
+    #[arg(long = "upstream")]
+    pub(crate) upstreams: Vec<std::net::SocketAddr>,
+    /// Log every query
+    #[arg(long)]
+    pub(crate) log: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VipCommand {
+    /// Let an address stand for pods: new flows of every protocol go to one of them, be it there or not
+    Add(VipAddArgs),
+    /// Take the address away
+    Delete(VipDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VipAddArgs {
+    /// The cluster, as C0
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: String,
+    /// The address
+    #[arg(value_name = "VIP")]
+    pub(crate) address: Ipv4Addr,
+    /// Pods, by name
+    #[arg(value_name = "POD", required_unless_present = "addresses")]
+    pub(crate) pods: Vec<String>,
+    /// An address beside those of the pods
+    #[arg(long = "to", value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// The pods' namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VipDeleteArgs {
+    /// The cluster, as C0
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: String,
+    /// The address
+    #[arg(value_name = "VIP")]
+    pub(crate) address: Ipv4Addr,
+    /// The pods' namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum PodCommand {
     /// Make a pod on a worker; return when it is ready
     Create(PodCreateArgs),
@@ -157,6 +255,9 @@ pub(crate) struct PodDeleteArgs {
     /// The pod's namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+    /// Seconds to wait until it is gone
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]
@@ -473,6 +574,9 @@ pub(crate) struct AgentArgs {
     /// Folder of the pods' logs
     #[arg(long)]
     pub(crate) logs: PathBuf,
+    /// The cluster has a DNS service
+    #[arg(long)]
+    pub(crate) dns: bool,
 }
 
 #[derive(Debug, Args)]
@@ -486,6 +590,13 @@ pub(crate) struct ControlPlaneArgs {
     /// flannel's network configuration, JSON
     #[arg(long)]
     pub(crate) network: String,
+    #[arg(long)]
+    pub(crate) service_network: Ipv4Network,
+    #[arg(long = "manifest", value_name = "FILE")]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// The cluster has a DNS service
+    #[arg(long)]
+    pub(crate) dns: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! One module a verb.
 
 pub(crate) mod cni;
+pub(crate) mod dns;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod echo;
@@ -14,3 +15,4 @@ pub(crate) mod pod;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;
+pub(crate) mod vip;

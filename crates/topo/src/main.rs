@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use kubectl::change::What;
 
 use crate::cli::{Cli, Command};
 
@@ -60,7 +61,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Create(args) => commands::objects::create(lab, &args),
         Command::Get(args) => commands::objects::get(lab, &args),
         Command::Delete(args) => commands::objects::delete(lab, &args),
+        Command::Dns(command) => parts::dns(lab, command),
+        Command::Vip(command) => commands::vip::run(lab, &command),
         Command::Pod(command) => commands::pod::run(lab, &command),
+        Command::Describe(args) => commands::objects::describe(lab, &args),
+        Command::Scale(args) => commands::objects::scale(lab, &args),
+        Command::Label(args) => commands::objects::mark(lab, &args, What::Labels),
+        Command::Annotate(args) => commands::objects::mark(lab, &args, What::Annotations),
+        Command::Rollout(command) => commands::objects::rollout(lab, &command),
+        Command::Wait(args) => commands::objects::wait(lab, &args),
         Command::Link(command) => commands::link::run(lab, command),
         Command::Topology(command) => commands::topology::run(&command),
         Command::Cni(command) => commands::cni::run(&command),

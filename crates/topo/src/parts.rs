@@ -6,12 +6,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use lab::LabName;
 use net::delay::DelayLine;
-use runtime::Notifier;
+use runtime::{Health, Notifier};
+use store::Store;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{AgentArgs, ControlPlaneArgs, DelayLineArgs, EchoCli, LabArgs};
+use crate::cli::{
+    AgentArgs, ControlPlaneArgs, DelayLineArgs, DnsCommand, DnsServeArgs, EchoCli, LabArgs, Output,
+};
 use crate::{commands, output};
+
+/// How long a DNS server that is told to end goes on answering.
+const LAME_DUCK: Duration = Duration::from_secs(5);
 
 /// Logs to standard error, which the lab collects; `RUST_LOG` says how much.
 fn log() {
@@ -56,6 +64,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         flannel_plugin: args.flannel_plugin,
         images: args.images,
         logs: args.logs,
+        dns: args.dns,
         cluster: args.cluster.clone(),
     };
     runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
@@ -88,8 +97,47 @@ pub(crate) fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<ExitCode> 
         etcd: args.etcd,
         folder: args.folder,
         network: args.network,
+        service_network: args.service_network,
+        manifests: args.manifests,
+        dns: args.dns,
     };
     runtime.block_on(control_plane::run(options)).context(context)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A cluster's DNS server, or what a look-up costs.
+pub(crate) fn dns(lab: &LabName, command: DnsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        DnsCommand::Trace(args) => {
+            let as_json = matches!(args.output.output, Output::Json);
+            commands::dns::trace(lab, &args.place, &args.name, as_json)
+        }
+        DnsCommand::Serve(args) => {
+            log();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve_dns(args)).context("dns")
+        }
+    }
+}
+
+async fn serve_dns(args: DnsServeArgs) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let store = Store::etcd(&args.etcd).await?;
+    let options = dns::Options {
+        name_servers: args.name_servers,
+        upstreams: args.upstreams,
+        log_queries: args.log,
+        ..dns::Options::new(&args.zone)
+    };
+    // Who was told of this server a moment ago still asks it (CoreDNS `lameduck`, kubeadm has 5 s).
+    let ended = async {
+        terminate.recv().await;
+        tokio::time::sleep(LAME_DUCK).await;
+    };
+    tokio::select! {
+        outcome = dns::run(options, store, Health::default()) => outcome?,
+        () = ended => {}
+    }
     Ok(ExitCode::SUCCESS)
 }
 

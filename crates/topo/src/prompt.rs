@@ -27,12 +27,15 @@ use crate::output::{Hinted, line, note};
 
 const HELP: &str = "\
 NODE COMMAND      run it in the node's shell: C0w1 ip addr, C0w1 ping -c1 C0w2, C0s0 bridge link
-NODE              a shell in the node
+NODE              a shell in the node; a pod is C0/c1 or C0/kube-system/dns
 
 nodes  net  links  dump         what there is
 pingall  iperf [A B]            what works
 link A B up|down                plug and unplug
 link set A B --rate 10mbit --loss 5% --delay 20ms --mtu 1400
+pod create C0w1 c10  pod delete C0w1 c10  vip add C0 100.64.10.2 c1 c2  dns trace C0/c1 web
+apply -f FILE  get pods [-o wide|yaml] [-w]  describe svc/web  scale deploy/web --replicas 3
+delete pod c1  label  annotate  rollout status deploy/web  wait    Kubernetes' objects, as kubectl
 status  logs NODE  topology print  and every other verb of topo: `VERB --help` tells more
 
 sh COMMAND        run it in the lab itself, where all switches are
@@ -91,9 +94,9 @@ fn parse(text: &str, is_node: impl Fn(&str) -> bool) -> Line {
         "exit" | "quit" => Line::Exit,
         "help" | "?" if rest.is_empty() => Line::Help,
         "source" if !rest.is_empty() => Line::Source(rest.into()),
-        // The rest is the user's own line for the node's own shell, pipes and all.
-        _ if is_node(first) && rest.is_empty() => topo(&["shell", first]),
-        _ if is_node(first) => topo(&["exec", first, "--", "/bin/sh", "-c", rest]),
+        // The rest is the user's own line for the node's own shell, pipes and all. Only a pod's name has a /.
+        _ if (is_node(first) || first.contains('/')) && rest.is_empty() => topo(&["shell", first]),
+        _ if is_node(first) || first.contains('/') => topo(&["exec", first, "--", "/bin/sh", "-c", rest]),
         "sh" if !rest.is_empty() => topo(&["exec", "", "--", "/bin/sh", "-c", rest]),
         _ => match shlex::split(text) {
             Some(words) => Line::Topo(words),
@@ -128,7 +131,8 @@ impl Prompt {
 
     fn interact(&self) -> Result<ExitCode> {
         let mut editor: Editor<Words, FileHistory> = Editor::new().context("open the terminal")?;
-        editor.set_helper(Some(Words { words: self.words() }));
+        let kinds = api::kinds::KINDS.iter().map(|info| info.plural.to_owned());
+        editor.set_helper(Some(Words { words: self.words().into_iter().chain(kinds).collect() }));
         // There is none the first time.
         let _ = editor.load_history(&self.history);
         line(format_args!("lab {}: `help` tells what can be typed, Ctrl-D leaves", self.lab));
@@ -248,7 +252,7 @@ fn verbs() -> Vec<String> {
     verbs.map(|verb| verb.get_name().to_owned()).chain(["--help".into(), "--version".into()]).collect()
 }
 
-/// Completes names and verbs.
+/// Completes names, verbs and kinds.
 #[derive(Helper, Highlighter, Hinter, Validator)]
 struct Words {
     words: Vec<String>,
@@ -292,6 +296,8 @@ mod tests {
             topo(&["exec", "C0s0", "--", "/bin/sh", "-c", "bridge link"])
         );
         assert_eq!(read("C0w1"), topo(&["shell", "C0w1"]));
+        assert_eq!(read("C0/c1 curl web"), topo(&["exec", "C0/c1", "--", "/bin/sh", "-c", "curl web"]));
+        assert_eq!(read("C0/kube-system/dns"), topo(&["shell", "C0/kube-system/dns"]));
         assert_eq!(read("link C0w1 C0s0 down"), topo(&["link", "C0w1", "C0s0", "down"]));
         assert_eq!(read("status -o json"), topo(&["status", "-o", "json"]));
         assert_eq!(read("sh bridge link"), topo(&["exec", "", "--", "/bin/sh", "-c", "bridge link"]));

@@ -17,7 +17,7 @@ fn bench() -> Bench {
 /// What everybody must be able to do.
 fn the_lab_of_the_course(bench: &Bench) {
     let said = bench.ok(["up"]);
-    assert!(said.contains("2 clusters and 6 workers ready in "), "{said}");
+    assert!(said.contains("2 clusters, 6 workers and 12 pods ready in "), "{said}");
     let status = bench.status();
     assert_eq!(status["lab"], "knetsim");
     assert_eq!(status["ready"], true);
@@ -41,7 +41,10 @@ fn the_lab_of_the_course(bench: &Bench) {
     assert!(routes.contains("default dev C0w1-eth0 scope link"), "{routes}");
     assert_eq!(bench.ok(["exec", "C0w2", "--", "hostname"]), "C0w2\n");
     assert_eq!(bench.ok(["exec", "C0w1", "cat", "/proc/sys/net/ipv4/ip_forward"]), "1\n");
-    assert_eq!(bench.ok(["exec", "C0w1", "ls", "/sys/class/net"]), "C0w1-eth0\nflannel.100\nlo\n");
+    let links = bench.ok(["exec", "C0w1", "ls", "/sys/class/net"]);
+    for link in ["C0w1-eth0", "cni0", "flannel.100", "lo"] {
+        assert!(links.lines().any(|line| line == link), "{links}");
+    }
     let switch = bench.ok(["exec", "C0s0", "ip", "-o", "link", "show", "master", "C0s0"]);
     assert_eq!(switch.lines().count(), 5, "{switch}");
     let everyone = bench.ok(["pingall"]);
@@ -103,6 +106,8 @@ fn nodes_are_registered_as_kubernetes_registers_them() {
         bench.ok(all)
     };
     let keys = etcdctl(&["get", "--prefix", "/registry", "--keys-only"]);
+    let kinds = ["/registry/leases/kube-node-lease/", "/registry/minions/", "/registry/namespaces/"];
+    let keys = keys.lines().filter(|line| kinds.iter().any(|kind| line.starts_with(kind)));
     let wanted = [
         "/registry/leases/kube-node-lease/C1w1",
         "/registry/leases/kube-node-lease/C1w2",
@@ -110,8 +115,12 @@ fn nodes_are_registered_as_kubernetes_registers_them() {
         "/registry/minions/C1w1",
         "/registry/minions/C1w2",
         "/registry/minions/C1w3",
+        "/registry/namespaces/default",
+        "/registry/namespaces/kube-node-lease",
+        "/registry/namespaces/kube-public",
+        "/registry/namespaces/kube-system",
     ];
-    assert_eq!(keys.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>(), wanted);
+    assert_eq!(keys.collect::<Vec<_>>(), wanted);
     let node = etcdctl(&["get", "--print-value-only", "/registry/minions/C1w2"]);
     let node: serde_json::Value = serde_json::from_str(&node).unwrap();
     assert_eq!(node["kind"], "Node");

@@ -14,7 +14,7 @@ use testkit::topo::{Bench, User};
 use testkit::wait_for;
 
 const SOON: Duration = Duration::from_secs(60);
-const LAB: &str = "clusters: [{name: C0, workers: 2}]\n";
+const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 2}]\n";
 
 fn lab_as(user: User, topology: &str) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), user);
@@ -177,6 +177,9 @@ fn pods_run_without_privileges() {
 #[test]
 fn a_pod_by_hand_comes_and_goes_and_its_address_is_free_again() {
     let bench = lab();
+    // The bridge comes with the first pod, and stays.
+    bench.ok(["pod", "create", "C0w1", "c9"]);
+    bench.ok(["pod", "delete", "C0w1", "c9"]);
     let before = traces(&bench);
     let told = bench.ok(["pod", "create", "C0w1", "c10"]);
     let address = told.trim().rsplit(' ').next().unwrap().to_owned();
@@ -196,9 +199,8 @@ fn a_pod_by_hand_comes_and_goes_and_its_address_is_free_again() {
     let reserved = sh(&bench, "C0w1", "ls /run/lab/C0w1/cni/networks/cbr0");
     assert!(!reserved.contains(&address), "{reserved}");
     wait_for("nothing left", SOON, || {
-        let now = traces(&bench).replace("cni0\n", "");
-        // The bridge comes with the first pod, and stays.
-        if now == before.replace("cni0\n", "") { Ok(()) } else { Err(now) }
+        let now = traces(&bench);
+        if now == before { Ok(()) } else { Err(now) }
     });
     let unknown = bench.run(["exec", "C0/c10", "--", "true"]);
     assert!(unknown.stderr.contains("there is no pod C0/c10"), "{unknown:?}");
@@ -287,12 +289,12 @@ fn probes_decide_on_readiness_and_restarts() {
     ready(&bench, "sick");
     bench.ok(["exec", "C0/sick", "--", "rmdir", "/run/lock"]);
     until(&bench, "sick", "a restart", |pod| main_container(pod)["restartCount"].as_u64() >= Some(1));
-    let events = bench.ok(["get", "events"]);
-    for said in
-        ["Liveness probe failed", "failed liveness probe, will be restarted", "Readiness probe failed"]
-    {
-        assert!(events.contains(said), "{events}");
-    }
+    let wanted =
+        ["Liveness probe failed", "failed liveness probe, will be restarted", "Readiness probe failed"];
+    wait_for("the events", SOON, || {
+        let events = bench.ok(["get", "events"]);
+        if wanted.iter().all(|said| events.contains(said)) { Ok(()) } else { Err(events) }
+    });
 }
 
 #[test]
@@ -341,7 +343,10 @@ fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
     });
     gone(&bench, "c3");
     kill("-KILL", bench.status()["clusters"][0]["etcd"][0]["pid"].as_i64().unwrap());
-    bench.wait_ready();
+    wait_for("etcd restarted", SOON, || {
+        let etcd = &bench.status()["clusters"][0]["etcd"][0];
+        if etcd["ready"] == true && etcd["restarts"] == 1 { Ok(()) } else { Err(etcd.to_string()) }
+    });
     let told = bench.ok(["pod", "create", "C0w1", "c4"]);
     assert!(!told.is_empty());
     let after = get(&bench, "c1");
@@ -349,7 +354,8 @@ fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
     assert_eq!(main_container(&after)["restartCount"], 0);
     assert_eq!(after["status"]["podIP"], before["status"]["podIP"]);
     let (sent, answered) = ping.stop();
-    assert_eq!(sent, answered);
+    // The last may be on its way when it is stopped.
+    assert!(sent - answered <= 1, "{sent} sent, {answered} answered");
     assert!(sent > 3, "{sent}");
     // Still its pod: it can be deleted.
     bench.ok(["pod", "delete", "C0w1", "c1"]);
@@ -387,7 +393,7 @@ fn plugin(bench: &Bench, script: &str) -> String {
     let folder = bench.folder().join("plugins");
     fs::create_dir_all(&folder).unwrap();
     let real = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"].map(PathBuf::from);
-    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).expect("CNI plugins");
+    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).unwrap();
     let text = format!("#!/bin/bash\n{script}\nexec {}/bridge\n", real.display());
     // Written aside: a file that is open for writing cannot be executed, and other tests fork meanwhile.
     let (new, path) = (folder.join("new"), folder.join("bridge"));
@@ -437,7 +443,7 @@ fn a_plugin_that_fails_shows_in_the_status_and_is_tried_again() {
     let hangs =
         format!("{broken}if [ $CNI_COMMAND = ADD ]; then touch {}; exec sleep 1000; fi", hung.display());
     plugin(&bench, &hangs);
-    wait_for("the plugin hanging", SOON, || if hung.exists() { Ok(()) } else { Err("not yet") });
+    wait_for("the plugin hanging", SOON, || if hung.exists() { Ok(()) } else { Err("not yet".to_owned()) });
     bench.ok(["delete", "pod", "c1"]);
     gone(&bench, "c1");
     plugin(&bench, "");
@@ -468,7 +474,7 @@ fn five_hundred_pods_come_and_go_through_random_failures_and_nothing_leaks() {
     let path = plugin(
         &bench,
         &format!(
-            "case $((RANDOM % 12)) in 0) exit 3;; 1) echo nonsense; exit 0;; 2) {real}; $R/bridge > /dev/null; exit 1;; esac"
+            "case $((RANDOM % 12)) in 0) exit 3;; 1) [ $CNI_COMMAND = DEL ] || {{ echo nonsense; exit 0; }};; 2) {real}; $R/bridge > /dev/null; exit 1;; esac"
         ),
     );
     start(&bench, LAB, &[("KNETSIM_CNI_PATH", &path)]);

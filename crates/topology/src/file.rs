@@ -26,6 +26,7 @@ pub(crate) struct TopologyFile {
     pub(crate) manifests: Vec<Text>,
     #[serde(default)]
     pub(crate) images: BTreeMap<String, Spanned<Image>>,
+    pub(crate) dns: Option<bool>,
     pub(crate) clusters: Spanned<Vec<Spanned<ClusterFile>>>,
     #[serde(default)]
     pub(crate) links: Vec<Spanned<LinkFile>>,
@@ -51,6 +52,7 @@ pub(crate) struct ClusterFile {
     pub(crate) components: Option<ComponentsFile>,
     #[serde(default)]
     pub(crate) manifests: Vec<Text>,
+    pub(crate) dns: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

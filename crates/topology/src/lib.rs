@@ -19,9 +19,10 @@ pub mod model;
 
 pub use cables::Cable;
 pub use model::{
-    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, Topology, Underlay, Worker,
+    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, Topology, Underlay,
+    Worker, dns_address,
 };
-pub use parse::{DEFAULT_FLANNEL_CONFIG, DEFAULT_TOPOLOGY, load, load_default, load_str};
+pub use parse::{DEFAULT_FLANNEL_CONFIG, DEFAULT_TOPOLOGY, load, load_default, load_str, manifest};
 pub use problem::{Problem, Problems};
 pub use suggest::closest;
 pub use units::{Delay, Loss, Rate, UnitError};

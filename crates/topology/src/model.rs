@@ -54,8 +54,10 @@ pub struct Cluster {
     pub pod_network: PodNetwork,
     /// Where the services' addresses come from.
     pub service_network: Ipv4Network,
-    /// Manifest files, absolute.
+    /// Manifest files, absolute; [`crate::manifest`] reads them.
     pub manifests: Vec<String>,
+    /// Whether it has a DNS service.
+    pub dns: bool,
 }
 
 /// A node that runs etcd.
@@ -211,6 +213,13 @@ impl Topology {
     pub fn nodes(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
         self.clusters.iter().flat_map(Cluster::nodes)
     }
+}
+
+/// The address of a cluster's DNS service: the tenth of its service network (kubeadm `GetDNSIP`). None where
+/// the network is that small.
+#[must_use]
+pub fn dns_address(service_network: Ipv4Network) -> Option<Ipv4Addr> {
+    service_network.nth(10)
 }
 
 impl Cluster {

@@ -15,6 +15,32 @@ pub const DEFAULT_TOPOLOGY: &str = include_str!("../../../conf/two-clusters.yaml
 /// `conf/flannel-network-config.json`, for the topologies that name it and come without files.
 pub const DEFAULT_FLANNEL_CONFIG: &str = include_str!("../../../conf/flannel-network-config.json");
 
+/// Manifests that are compiled in, by their names below `conf/`.
+const MANIFESTS: [(&str, &str); 3] = [
+    ("manifests/pods-C0.yaml", include_str!("../../../conf/manifests/pods-C0.yaml")),
+    ("manifests/pods-C1.yaml", include_str!("../../../conf/manifests/pods-C1.yaml")),
+    ("manifests/vips.yaml", include_str!("../../../conf/manifests/vips.yaml")),
+];
+/// What the name of one of them begins with in a topology; no file's name does.
+const BUILT_IN: &str = "builtin:";
+
+/// The text of a manifest, by its name in a [`Topology`].
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn manifest(name: &str) -> std::io::Result<String> {
+    match name.strip_prefix(BUILT_IN) {
+        Some(built_in) => built_in_manifest(built_in).map(str::to_owned).ok_or_else(|| {
+            std::io::Error::new(std::io::ErrorKind::NotFound, "not one of the built-in manifests")
+        }),
+        None => std::fs::read_to_string(name),
+    }
+}
+
+fn built_in_manifest(name: &str) -> Option<&'static str> {
+    MANIFESTS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
 /// Where a topology file's neighbours are read from.
 #[derive(Debug, Clone)]
 pub(crate) enum Folder {
@@ -41,8 +67,15 @@ impl Folder {
         }
     }
 
-    /// The absolute name of a file that must exist.
+    /// The name by which a manifest, which must exist, is found from everywhere.
     pub(crate) fn locate(&self, name: &str) -> Result<String, String> {
+        let built_in = match self {
+            Self::BuiltIn => Some(name.strip_prefix(BUILT_IN).unwrap_or(name)),
+            Self::Disk(_) => name.strip_prefix(BUILT_IN),
+        };
+        if let Some(name) = built_in.filter(|name| built_in_manifest(name).is_some()) {
+            return Ok(format!("{BUILT_IN}{name}"));
+        }
         match self {
             Self::Disk(folder) => folder
                 .join(name)

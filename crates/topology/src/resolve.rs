@@ -137,6 +137,11 @@ impl Resolver<'_> {
             return None;
         }
         let name = &file.name.value;
+        if name.contains('-') {
+            let problem = self.report.at(&file.name, format!("cluster name {name} has a - in it"));
+            // Of C0 and C0-a, pod a-b of the one and pod b of the other would be the same.
+            problem.hint("letters and digits: pods are named <cluster>-<pod>");
+        }
         let switch = match &file.switch {
             Some(text) => self.name(text, "switch", SWITCH_NAME).then(|| text.value.clone()),
             None => self.derived(&file.name, format!("{name}s0"), "switch", SWITCH_NAME),
@@ -160,6 +165,7 @@ impl Resolver<'_> {
             pod_network: pod_network?,
             service_network: service_network?,
             manifests,
+            dns: file.dns.or(self.file.dns).unwrap_or(true),
         })
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use topology::{LinkProperties, Topology, load, load_default, load_str};
+use topology::{LinkProperties, Topology, load, load_default, load_str, manifest};
 
 fn conf(name: &str) -> Topology {
     load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf").join(name)).unwrap()
@@ -40,13 +40,28 @@ fn the_default_lab_is_the_one_of_the_course() {
         ]
     );
     assert_eq!(default.switches().collect::<Vec<_>>(), ["t0", "C0s0", "C1s0"]);
-    assert_eq!(default, conf("two-clusters.yaml"));
+    let mut of_file = conf("two-clusters.yaml");
+    for (built_in, cluster) in default.clusters.iter().zip(&mut of_file.clusters) {
+        // The same files: the default lab has them compiled in.
+        let names = [&built_in.manifests, &cluster.manifests]
+            .map(|all| all.iter().map(|path| base(path)).collect::<Vec<_>>());
+        assert_eq!(names[0], names[1]);
+        assert_eq!(names[0].len(), 2);
+        cluster.manifests.clone_from(&built_in.manifests);
+    }
+    assert_eq!(default, of_file);
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 #[test]
 fn counts_give_the_same_lab_as_the_list_of_the_default_file() {
     let text = "clusters: [{name: C0, workers: 3}, {name: C1, workers: 3}]";
-    assert_eq!(load_str("lab.yaml", text, Path::new(".")).unwrap(), load_default().unwrap());
+    let mut default = load_default().unwrap();
+    default.clusters.iter_mut().for_each(|cluster| cluster.manifests.clear());
+    assert_eq!(load_str("lab.yaml", text, Path::new(".")).unwrap(), default);
 }
 
 #[test]
@@ -109,6 +124,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("name too long", "clusters:\n  - name: C0\n    workers: [{name: my-long-worker, address: 10.0.0.3}]\n"),
     ("name unfit", "clusters:\n  - name: C0\n    workers: [{name: a/b, address: 10.0.0.3}]\n"),
     ("reserved name", "clusters:\n  - name: C0\n    workers: [{name: all, address: 10.0.0.3}]\n"),
+    ("cluster name with a dash", "clusters:\n  - name: C0-a\n    workers: 1\n"),
     ("cluster name too long", "clusters:\n  - name: production\n    workers: 1\n"),
     (
         "duplicate name",
@@ -206,4 +222,22 @@ fn problems_of_the_pod_network_file_name_that_file() {
     assert!(problem.file.ends_with("net.json"), "{problem}");
     assert_eq!(problem.place.unwrap().0, 3, "{problem}");
     assert_eq!(problem.hint.as_deref(), Some("did you mean SubnetLen?"));
+}
+
+#[test]
+fn manifests_are_found_from_everywhere_those_that_are_compiled_in_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("web.yaml"), "text").unwrap();
+    let text =
+        "manifests: [web.yaml, \"builtin:manifests/pods-C0.yaml\"]\nclusters: [{name: C0, workers: 3}]\n";
+    let manifests = load_str("lab.yaml", text, folder.path()).unwrap().clusters[0].manifests.clone();
+    let path = folder.path().canonicalize().unwrap().join("web.yaml").display().to_string();
+    assert_eq!(manifests, [path.as_str(), "builtin:manifests/pods-C0.yaml"]);
+    assert_eq!(manifest(&manifests[0]).unwrap(), "text");
+    assert!(manifest(&manifests[1]).unwrap().contains("nodeName: C0w1"));
+    for missing in ["builtin:web.yaml", "/nowhere/web.yaml"] {
+        assert!(manifest(missing).is_err());
+        let text = format!("manifests: [\"{missing}\"]\nclusters: [{{name: C0, workers: 1}}]\n");
+        assert!(load_str("lab.yaml", &text, folder.path()).is_err(), "{missing}");
+    }
 }

@@ -1,13 +1,13 @@
 //! Which rules apply to which kind.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::api::networking::v1::{IPAddress, Ingress, IngressClass, NetworkPolicy, ServiceCIDR};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde::Serialize;
 use serde_json::Value;
@@ -20,7 +20,10 @@ use crate::default::{
 use crate::field::Errors;
 use crate::kinds::KindInfo;
 use crate::node_ingress::NodeIngress;
-use crate::validate::{apps, core, endpoints, ingress, meta, node_ingress, pod as pods, service as services};
+use crate::validate::{
+    apps, core, endpoints, ingress, meta, node_ingress, pod as pods, service as services, virtual_ip,
+};
+use crate::virtual_ip::VirtualIP;
 
 /// A kind's functions, for those who do not know its type.
 pub(super) struct Functions {
@@ -163,6 +166,9 @@ rules! {
         validate: apps::stateful_set,
         update: apps::stateful_set_update,
     }
+    VirtualIP: spec counted {
+        validate: virtual_ip::virtual_ip,
+    }
     // A kubelet registers its node with a status.
     Node: spec status {}
     Job: spec status counted no_status_at_first {}
@@ -182,6 +188,9 @@ rules! {
     NetworkPolicy: spec counted {}
     Lease: spec {}
     PriorityClass: {}
+    IPAddress: spec {}
+    ServiceCIDR: spec status {}
+    ControllerRevision: {}
     ServiceAccount: {}
     Event: {}
 }

@@ -168,3 +168,24 @@ fn the_first_folder_with_a_file_of_that_name_wins() {
     assert_eq!(exec.find("other", &folders), None);
     assert_eq!(exec.find("plugin", &[]), None);
 }
+
+#[tokio::test]
+async fn a_plugin_does_not_outlive_the_thread_that_started_it() {
+    // A shell's own words: it execs nothing, so that there is one process.
+    let folder = plugin("echo $$ > pid; while :; do read x < /dev/zero; done");
+    let (path, call, exec) = (folder.path().join("pid"), call(&folder, LONG), exec(&folder));
+    let started = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut plugin = Box::pin(async move { exec.run(&call).await });
+        runtime.block_on(async {
+            tokio::select! {
+                _ = &mut plugin => panic!("it ends"),
+                () = until("it runs", || fs::read_to_string(&path).ok().filter(|pid| pid.ends_with('\n')).map(drop)) => {}
+            }
+        });
+        // As when the program is killed: nobody is there to kill the plugin.
+        std::mem::forget((plugin, runtime));
+    });
+    started.join().unwrap();
+    gone(number(&folder, "pid").await).await;
+}

@@ -96,8 +96,7 @@ async fn orphans_are_adopted_and_strangers_let_go() {
     assert_eq!(world.list::<Pod>().await.len(), 2);
 
     // A user takes a pod out of a set by its label, to look at it in peace.
-    let label =
-        |pod: &mut Pod| drop(pod.metadata.labels.insert([("app".to_owned(), "debug".to_owned())].into()));
+    let label = |pod: &mut Pod| pod.metadata.labels = Some([("app".to_owned(), "debug".to_owned())].into());
     world.edit(&orphan, label).await;
     world.until_all::<Pod>("there is another one", |pods| pods.len() == 3).await;
     world.settled().await;

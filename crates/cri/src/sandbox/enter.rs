@@ -34,7 +34,8 @@ pub fn enter(folder: &Path) -> Result<Entry> {
         .and_then(|folder| UnixStream::connect(files::socket_in(&folder)))
         .map_err(failed)?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    (&socket).write_all(&encode(&Request::Enter)).map_err(failed)?;
+    let container = files::spec(folder).and_then(|spec| spec.main);
+    (&socket).write_all(&encode(&Request::Enter { container })).map_err(failed)?;
     loop {
         match line(&socket).and_then(|line| Ok(serde_json::from_slice(&line)?)).map_err(failed)? {
             Event::Namespaces { env } => {

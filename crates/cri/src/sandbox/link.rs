@@ -10,15 +10,45 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::State;
+use super::process::Process as ShimProcess;
+use super::{PATIENCE, Places, State};
 use crate::error::{Error, Result};
-use crate::protocol::{ContainerState, Event, Outcome, Process, Request, encode, take_lines};
+use crate::protocol::{ContainerState, Event, LONGEST, Outcome, Process, Request, encode, take_lines};
 
-/// A shim answers at once, but for a machine that is very busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection that broke is left alone.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What is said to the shim, and who waits for an answer.
 type Message = (Request, Option<(u64, oneshot::Sender<Outcome>)>);
+
+type Waiting = HashMap<u64, oneshot::Sender<Outcome>>;
+
+/// A connection on which the shim's first word was heard.
+pub(super) struct Greeting {
+    shim: Shim,
+    containers: Vec<ContainerState>,
+    /// What it said right after.
+    events: std::vec::IntoIter<Event>,
+}
+
+/// Hears the shim's first word.
+pub(super) async fn greet(
+    name: &str,
+    socket: std::os::unix::net::UnixStream,
+    limit: Duration,
+) -> Result<Greeting> {
+    let failed = |e| Error::file("talk to the shim of", name, e);
+    socket.set_nonblocking(true).map_err(failed)?;
+    let mut shim = Shim { socket: UnixStream::from_std(socket).map_err(failed)?, buffer: Vec::new() };
+    let first = tokio::time::timeout(limit, shim.events()).await;
+    let events = first.map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+    let mut events = events.into_iter();
+    match events.next() {
+        Some(Event::Hello { error: None, containers }) => Ok(Greeting { shim, containers, events }),
+        Some(Event::Hello { error: Some(message), .. }) => Err(Error::Setup { name: name.into(), message }),
+        _ => Err(Error::Ended(name.into())),
+    }
+}
 
 /// A connection, and the task that serves it.
 #[derive(Debug)]
@@ -35,39 +65,24 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// Hears the shim's first word, and keeps listening.
-    pub(super) async fn open(name: &str, socket: std::os::unix::net::UnixStream) -> Result<Self> {
-        let failed = |e| Error::file("talk to the shim of", name, e);
-        socket.set_nonblocking(true).map_err(failed)?;
-        let mut shim = Shim { socket: UnixStream::from_std(socket).map_err(failed)?, buffer: Vec::new() };
-        let first = tokio::time::timeout(PATIENCE, shim.events()).await;
-        let events = first.map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
-        let mut state = State { alive: true, containers: BTreeMap::new() };
-        let mut events = events.into_iter();
-        match events.next() {
-            Some(Event::Hello { error: None, containers }) => {
-                for container in containers {
-                    state.containers.entry(container.name.clone()).or_default().push(container);
-                }
-            }
-            Some(Event::Hello { error: Some(message), .. }) => {
-                return Err(Error::Setup { name: name.into(), message });
-            }
-            _ => return Err(Error::Ended(name.into())),
-        }
-        let state = watch::Sender::new(state);
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let requests = Requests { name: name.into(), sender, next: Arc::default() };
-        let receiver_of_state = state.subscribe();
+    /// Keeps listening, on another connection if this one breaks, until the shim has ended.
+    pub(super) fn keep(name: &str, greeting: Greeting, process: ShimProcess, places: Places) -> Self {
+        let state = watch::Sender::new(State { alive: true, containers: BTreeMap::new() });
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let seen = state.subscribe();
+        let requests = Requests { name: name.into(), sender, next: Arc::default(), state: seen.clone() };
+        let name = name.to_owned();
+        let mut waiting = Waiting::new();
+        let shim = resume(greeting, &state, &mut waiting);
         let task = tokio::spawn(async move {
-            let mut waiting = HashMap::new();
-            for event in events {
-                take(event, &state, &mut waiting);
+            tokio::select! {
+                () = process.ended() => {}
+                () = converse(&name, &places, shim, &mut receiver, &state, &mut waiting) => {}
             }
-            serve(shim, receiver, &state, waiting).await;
+            // Before those who wait are told that nothing comes.
             state.send_modify(|state| state.alive = false);
         });
-        Ok(Self { state: receiver_of_state, requests, task })
+        Self { state: seen, requests, task }
     }
 
     pub(super) fn state(&self) -> watch::Receiver<State> {
@@ -84,21 +99,63 @@ impl Link {
     }
 }
 
+/// Takes over what the shim said on a new connection.
+fn resume(greeting: Greeting, state: &watch::Sender<State>, waiting: &mut Waiting) -> Shim {
+    let Greeting { shim, containers, events } = greeting;
+    state.send_modify(|state| {
+        state.containers.clear();
+        for container in containers {
+            state.containers.entry(container.name.clone()).or_default().push(container);
+        }
+    });
+    for event in events {
+        take(event, state, waiting);
+    }
+    shim
+}
+
+/// Talks to the shim for ever: a connection that breaks says nothing of the pod.
+async fn converse(
+    name: &str,
+    places: &Places,
+    mut shim: Shim,
+    requests: &mut mpsc::UnboundedReceiver<Message>,
+    state: &watch::Sender<State>,
+    waiting: &mut Waiting,
+) {
+    loop {
+        serve(&mut shim, requests, state, waiting).await;
+        // The shim ends the commands of who leaves.
+        waiting.clear();
+        shim = loop {
+            tokio::time::sleep(AGAIN).await;
+            let Ok((socket, _)) = places.connect() else { continue };
+            if let Ok(greeting) = greet(name, socket, PATIENCE).await {
+                break resume(greeting, state, waiting);
+            }
+        };
+    }
+}
+
 /// The sending side.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
     name: Arc<str>,
     sender: mpsc::UnboundedSender<Message>,
     next: Arc<AtomicU64>,
+    state: watch::Receiver<State>,
 }
 
 impl Requests {
-    pub(super) async fn run(&self, process: Process, limit: Duration) -> Result<Outcome> {
+    pub(super) async fn run(&self, container: &str, process: Process, limit: Duration) -> Result<Outcome> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let (sender, receiver) = oneshot::channel();
-        let ended = || Error::Ended(self.name.to_string());
-        let request = Request::Run { id, process, limit_ms };
+        let ended = || match self.state.borrow().alive {
+            true => Error::Lost(self.name.to_string()),
+            false => Error::Ended(self.name.to_string()),
+        };
+        let request = Request::Run { id, container: container.into(), process, limit_ms };
         self.sender.send((request, Some((id, sender)))).map_err(|_| ended())?;
         receiver.await.map_err(|_| ended())
     }
@@ -122,25 +179,27 @@ impl Shim {
     }
 }
 
+/// Serves a connection until it breaks.
 async fn serve(
-    mut shim: Shim,
-    mut requests: mpsc::UnboundedReceiver<Message>,
+    shim: &mut Shim,
+    requests: &mut mpsc::UnboundedReceiver<Message>,
     state: &watch::Sender<State>,
-    mut waiting: HashMap<u64, oneshot::Sender<Outcome>>,
+    waiting: &mut Waiting,
 ) {
     loop {
         tokio::select! {
             events = shim.events() => match events {
                 Ok(events) if !events.is_empty() => {
                     for event in events {
-                        take(event, state, &mut waiting);
+                        take(event, state, waiting);
                     }
                 }
                 _ => return,
             },
             Some((request, asker)) = requests.recv() => {
                 waiting.extend(asker);
-                if shim.socket.write_all(&encode(&request)).await.is_err() {
+                let Some(line) = sayable(request, waiting) else { continue };
+                if shim.socket.write_all(&line).await.is_err() {
                     return;
                 }
             }
@@ -148,7 +207,32 @@ async fn serve(
     }
 }
 
-fn take(event: Event, state: &watch::Sender<State>, waiting: &mut HashMap<u64, oneshot::Sender<Outcome>>) {
+/// A request as the shim hears it; of one that is too long, that it is.
+fn sayable(request: Request, waiting: &mut Waiting) -> Option<Vec<u8>> {
+    let line = encode(&request);
+    if line.len() <= LONGEST {
+        return Some(line);
+    }
+    // As the kernel says of too many arguments (execve(2), E2BIG) and runc repeats.
+    let message = |process: &Process| {
+        format!("exec: {:?}: argument list too long", process.argv.first().map_or("", String::as_str))
+    };
+    match request {
+        Request::Start { container, attempt, process, .. } => {
+            let message = message(&process);
+            Some(encode(&Request::Refuse { container, attempt, message }))
+        }
+        Request::Run { id, process, .. } => {
+            let asker = waiting.remove(&id)?;
+            // He may have given up.
+            let _ = asker.send(Outcome::NotStarted { message: message(&process) });
+            None
+        }
+        _ => None,
+    }
+}
+
+fn take(event: Event, state: &watch::Sender<State>, waiting: &mut Waiting) {
     match event {
         Event::Container(container) => state.send_modify(|state| record(state, container)),
         Event::Ran { id, outcome } => {

@@ -15,8 +15,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use runtime::crilog;
 
+use super::mounts::View;
 use crate::log::{Log, Stream};
-use crate::protocol::{Outcome, Process};
+use crate::protocol::{Files, Outcome, Process};
 
 /// So much of what a command prints is kept (kubernetes `pkg/probe`, `maxReadLength`).
 const MOST_OUTPUT: usize = 10 << 10;
@@ -27,30 +28,67 @@ const OURSELVES: &str = "topo";
 pub(super) struct Child {
     pid: Pid,
     pipes: [Option<PipeReader>; 2],
+    /// If it sees other files than the shim.
+    view: Option<View>,
     task: Task,
 }
 
+type Started = (Pid, [Option<PipeReader>; 2]);
+
 enum Task {
-    Container { name: String, log: Log, streams: [Stream; 2] },
-    Command { id: u64, output: Vec<u8>, deadline: Instant, timed_out: bool },
+    Container { name: String, env: Vec<(String, String)>, log: Log, streams: [Stream; 2] },
+    Command { client: u64, id: u64, output: Vec<u8>, deadline: Instant, timed_out: bool },
 }
 
 impl Child {
     /// Starts a container's first process.
-    pub(super) fn container_of(name: &str, process: &Process, log: PathBuf) -> Result<Self, String> {
+    pub(super) fn container_of(
+        name: &str,
+        process: &Process,
+        files: &Files,
+        log: PathBuf,
+    ) -> Result<Self, String> {
         let streams = [crilog::Stream::Stdout, crilog::Stream::Stderr].map(Stream::new);
-        let (pid, pipes) = spawn(process)?;
-        Ok(Self { pid, pipes, task: Task::Container { name: name.into(), log: Log::new(log), streams } })
+        let ((pid, pipes), view) = View::make(files, || spawn(process))?;
+        Ok(Self {
+            pid,
+            pipes,
+            view,
+            task: Task::Container {
+                name: name.into(),
+                env: process.env.clone(),
+                log: Log::new(log),
+                streams,
+            },
+        })
     }
 
-    /// Starts a command.
-    pub(super) fn command(id: u64, process: &Process, deadline: Instant) -> Result<Self, String> {
-        let (pid, pipes) = spawn(process)?;
-        Ok(Self { pid, pipes, task: Task::Command { id, output: Vec::new(), deadline, timed_out: false } })
+    /// Starts a command, the client's of that number.
+    pub(super) fn command(
+        client: u64,
+        id: u64,
+        process: &Process,
+        deadline: Instant,
+        view: Option<View>,
+    ) -> Result<Self, String> {
+        let (pid, pipes) = match &view {
+            Some(view) => view.within(|| spawn(process))?,
+            None => spawn(process)?,
+        };
+        Ok(Self {
+            pid,
+            pipes,
+            view,
+            task: Task::Command { client, id, output: Vec::new(), deadline, timed_out: false },
+        })
     }
 
     pub(super) fn pid(&self) -> i32 {
         self.pid.as_raw()
+    }
+
+    pub(super) fn view(&self) -> Option<&View> {
+        self.view.as_ref()
     }
 
     pub(super) fn is(&self, pid: Pid) -> bool {
@@ -61,6 +99,22 @@ impl Child {
         match &self.task {
             Task::Container { name, .. } => Some(name),
             Task::Command { .. } => None,
+        }
+    }
+
+    /// The environment of a container.
+    pub(super) fn env(&self) -> Option<&[(String, String)]> {
+        match &self.task {
+            Task::Container { env, .. } => Some(env),
+            Task::Command { .. } => None,
+        }
+    }
+
+    /// Whose command it is.
+    pub(super) fn client(&self) -> Option<u64> {
+        match &self.task {
+            Task::Container { .. } => None,
+            Task::Command { client, .. } => Some(*client),
         }
     }
 
@@ -155,7 +209,7 @@ impl Task {
     }
 }
 
-fn spawn(process: &Process) -> Result<(Pid, [Option<PipeReader>; 2]), String> {
+fn spawn(process: &Process) -> Result<Started, String> {
     let [program, args @ ..] = process.argv.as_slice() else { return Err("no command specified".into()) };
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
     if !Path::new(cwd).is_dir() {

@@ -57,6 +57,17 @@ pub enum Realm {
 }
 
 impl Index {
+    /// Where a name belongs that is in the zone or may be that of one of its addresses: only once the zone
+    /// is filled the index can tell which of the latter it has.
+    #[must_use]
+    pub fn realm(&self, name: &Name) -> Option<Realm> {
+        let text = question::text(name);
+        if question::below(&text, &self.zone_text).is_some() {
+            return Some(Realm::Cluster);
+        }
+        reverse(&text).map(Realm::of)
+    }
+
     /// The answer to a question of class IN. Names in it are as the question has them, in its case.
     #[must_use]
     pub fn answer(&self, name: &Name, kind: RecordType) -> Answer {
@@ -169,8 +180,7 @@ impl Index {
         if targets.is_empty() {
             return None;
         }
-        let v4 = ip.is_ipv4();
-        let mut inside = Inside::new(if v4 { Realm::ReverseV4 } else { Realm::ReverseV6 });
+        let mut inside = Inside::new(Realm::of(ip));
         let records = match kind {
             RecordType::PTR => targets.into_iter().map(|target| RData::PTR(PTR(target))).collect::<Vec<_>>(),
             _ => vec![],
@@ -188,6 +198,12 @@ impl Index {
         let (server, mailbox) = (below(&["ns", "dns"]), below(&["hostmaster"]));
         let soa = SOA::new(server, mailbox, self.serial, 7200, 1800, 86_400, TTL);
         Record::from_rdata(apex.clone(), TTL, RData::SOA(soa))
+    }
+}
+
+impl Realm {
+    fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::ReverseV4 } else { Self::ReverseV6 }
     }
 }
 

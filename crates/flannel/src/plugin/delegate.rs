@@ -98,15 +98,21 @@ fn fault_of(outcome: &Outcome, failure: &str) -> Fault {
     Fault { msg, ..Fault::default() }
 }
 
+/// As much of what a plugin printed as belongs into a message.
+fn shown(stdout: &[u8]) -> String {
+    String::from_utf8_lossy(stdout).trim().chars().take(200).collect()
+}
+
 /// A plugin's result, passed on: with a version, that of its configuration unless it has one, and laid
 /// out for reading.
 pub(super) fn result(stdout: &[u8], conf: &Value) -> Result<String, Fault> {
     let wrong = |why: String| Fault::internal(format!("result of the delegate: {why}"));
-    let mut result = match serde_json::from_slice(stdout).map_err(|e| wrong(e.to_string()))? {
-        Value::Object(result) => result,
-        Value::Null => serde_json::Map::new(),
-        other => return Err(wrong(format!("{other} is not an object"))),
-    };
+    let mut result =
+        match serde_json::from_slice(stdout).map_err(|e| wrong(format!("{:?}: {e}", shown(stdout))))? {
+            Value::Object(result) => result,
+            Value::Null => serde_json::Map::new(),
+            other => return Err(wrong(format!("{other} is not an object"))),
+        };
     let stated = result.get("cniVersion").and_then(Value::as_str).filter(|version| !version.is_empty());
     let version = stated.or(conf["cniVersion"].as_str()).unwrap_or("0.1.0").to_owned();
     if !VERSIONS.contains(&version.as_str()) {

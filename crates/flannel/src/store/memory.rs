@@ -130,8 +130,8 @@ impl Registry for Memory {
         Ok(Listing { entries, revision: inner.revision })
     }
 
-    async fn watch(&self, after: i64) -> Result<MemoryWatch> {
-        drop(self.request()?);
+    async fn watch(&self) -> Result<MemoryWatch> {
+        let after = self.request()?.revision;
         Ok(MemoryWatch { store: self.clone(), after })
     }
 

@@ -211,6 +211,7 @@ fn every_program_of_the_table_is_there() {
         for command in commands.filter(|command| command.first().is_some_and(|first| first == crate::TOPO)) {
             let known = match command[1].as_str() {
                 "echo" => true,
+                "dns" => command[2] == "serve",
                 "image" => crate::program::PROGRAMS.iter().any(|(known, _)| *known == command[2]),
                 _ => false,
             };

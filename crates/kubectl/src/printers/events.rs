@@ -44,7 +44,7 @@ fn cells(object: &Value, context: &Context<'_>) -> Option<Vec<String>> {
 }
 
 /// Who says so, and where.
-pub(crate) fn source(event: &Event) -> String {
+fn source(event: &Event) -> String {
     let source = event.source.clone().unwrap_or_default();
     let component = source.component.filter(|text| !text.is_empty()).or(event.reporting_component.clone());
     let host = source.host.filter(|text| !text.is_empty()).or(event.reporting_instance.clone());

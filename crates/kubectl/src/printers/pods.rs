@@ -175,3 +175,6 @@ fn gates(spec: &PodSpec, status: &PodStatus) -> String {
     let open = gates.iter().filter(|gate| is_true(conditions, &gate.condition_type)).count();
     format!("{open}/{}", gates.len())
 }
+
+#[cfg(test)]
+mod tests;

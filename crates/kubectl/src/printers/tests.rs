@@ -1,13 +1,12 @@
 //! Hand-written objects, and the tables they make.
 
 use api::types::jiff::Timestamp;
-use serde_json::json;
 
 use super::*;
 use crate::document::parse;
 
 /// Ten minutes after the objects were made.
-fn now() -> Time {
+pub(super) fn now() -> Time {
     Time("2026-11-01T10:10:00Z".parse::<Timestamp>().unwrap())
 }
 
@@ -29,113 +28,6 @@ fn shown(text: &str) -> String {
     let info = kinds::of(&objects[0]).unwrap();
     let one = |wide| table(info, &objects, &Options { wide, ..Options::default() }, &now()).text();
     if one(true) == one(false) { one(false) } else { format!("{}\n{}", one(false), one(true)) }
-}
-
-/// A pod with that status, as JSON.
-fn pod(name: &str, spec: Value, status: Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default", "creationTimestamp": "2026-11-01T10:00:00Z"},
-        "spec": spec, "status": status,
-    })
-}
-
-#[test]
-fn how_pods_are_in_a_word() {
-    let one = json!({"nodeName": "C0w1", "containers": [{"name": "c"}]});
-    let two = json!({"containers": [{"name": "c"}, {"name": "d"}]});
-    let init = json!({"initContainers": [{"name": "i"}, {"name": "j"}], "containers": [{"name": "c"}]});
-    let sidecar = json!({
-        "initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}],
-        "containers": [{"name": "c"}],
-    });
-    let status = |name: &str, ready: bool, state: Value| json!({"name": name, "ready": ready, "restartCount": 0, "image": "", "imageID": "", "state": state});
-    let running = || json!({"running": {"startedAt": "2026-11-01T10:00:01Z"}});
-    let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
-    let ended = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
-    let phase =
-        |phase: &str, containers: Vec<Value>| json!({"phase": phase, "containerStatuses": containers});
-    let crashing = {
-        let mut of = phase("Running", vec![status("c", false, waiting("CrashLoopBackOff"))]);
-        of["containerStatuses"][0]["restartCount"] = 4.into();
-        of["containerStatuses"][0]["lastState"] =
-            json!({"terminated": {"exitCode": 1, "finishedAt": "2026-11-01T10:08:55Z"}});
-        of
-    };
-    let mut gone = pod("terminating", one.clone(), phase("Running", vec![status("c", true, running())]));
-    gone["metadata"]["deletionTimestamp"] = "2026-11-01T10:10:10Z".into();
-    let mut lost = pod("lost", one.clone(), json!({"phase": "Running", "reason": "NodeLost"}));
-    lost["metadata"]["deletionTimestamp"] = "2026-11-01T10:10:10Z".into();
-    let ready = json!([{"type": "Ready", "status": "True"}]);
-    let mut half_ready =
-        phase("Running", vec![status("c", true, running()), status("d", false, ended(0, "Completed"))]);
-    half_ready["conditions"] = ready.clone();
-    let initializing = |states: Vec<Value>| json!({"phase": "Pending", "initContainerStatuses": states});
-    let with_sidecar = {
-        let mut first = status("s", true, running());
-        first["started"] = true.into();
-        let mut of = phase("Running", vec![status("c", true, running())]);
-        of["initContainerStatuses"] = json!([first, status("i", false, ended(0, "Completed"))]);
-        of
-    };
-    let gates = json!({"containers": [{"name": "c"}], "readinessGates": [{"conditionType": "a/b"}, {"conditionType": "Ready"}]});
-    let pods = [
-        pod("new", one.clone(), json!({})),
-        pod("pending", one.clone(), json!({"phase": "Pending"})),
-        pod(
-            "creating",
-            one.clone(),
-            phase("Pending", vec![status("c", false, waiting("ContainerCreating"))]),
-        ),
-        pod("no-image", one.clone(), phase("Pending", vec![status("c", false, waiting("ErrImagePull"))])),
-        pod("running", one.clone(), {
-            let mut of = phase("Running", vec![status("c", true, running())]);
-            of["podIP"] = "11.10.0.2".into();
-            of["podIPs"] = json!([{"ip": "11.10.0.2"}]);
-            of
-        }),
-        pod("crashing", one.clone(), crashing),
-        pod("completed", one.clone(), phase("Succeeded", vec![status("c", false, ended(0, "Completed"))])),
-        pod("error", one.clone(), phase("Failed", vec![status("c", false, ended(1, "Error"))])),
-        pod("exit-code", one.clone(), phase("Failed", vec![status("c", false, ended(3, ""))])),
-        pod(
-            "signal",
-            one.clone(),
-            phase("Failed", vec![status("c", false, json!({"terminated": {"exitCode": 137, "signal": 9}}))]),
-        ),
-        pod("evicted", one.clone(), json!({"phase": "Failed", "reason": "Evicted"})),
-        gone,
-        lost,
-        pod("half", two.clone(), half_ready),
-        pod(
-            "half-not-ready",
-            two,
-            phase("Running", vec![status("c", true, running()), status("d", false, ended(0, "Completed"))]),
-        ),
-        pod(
-            "init-0",
-            init.clone(),
-            initializing(vec![status("i", false, running()), status("j", false, waiting("PodInitializing"))]),
-        ),
-        pod(
-            "init-1",
-            init.clone(),
-            initializing(vec![status("i", false, ended(0, "Completed")), status("j", false, running())]),
-        ),
-        pod("init-error", init.clone(), initializing(vec![status("i", false, ended(1, "Error"))])),
-        pod("init-code", init.clone(), initializing(vec![status("i", false, ended(2, ""))])),
-        pod("init-crash", init, initializing(vec![status("i", false, waiting("CrashLoopBackOff"))])),
-        pod("sidecar", sidecar, with_sidecar),
-        pod(
-            "gated",
-            one,
-            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}),
-        ),
-        pod("gates", gates, json!({"phase": "Running", "conditions": ready, "nominatedNodeName": "C0w2"})),
-    ];
-    let shown = |wide| table(&kinds::PODS, &pods, &Options { wide, ..Options::default() }, &now()).text();
-    insta::assert_snapshot!(shown(true));
-    assert!(shown(false).lines().all(|line| !line.contains("C0w1")));
 }
 
 #[test]

@@ -21,10 +21,10 @@ pub struct LogFile {
 /// Name of a pod's folder.
 #[must_use]
 pub fn pod_folder(namespace: &str, name: &str, uid: &str) -> String {
-    format!("{namespace}_{name}_{uid}")
+    format!("{namespace}_{}_{uid}", cri::sandbox::name_in_logs(name))
 }
 
-/// Namespace and name of the pod whose folder is called so.
+/// Namespace and name, cut if it is one of the longest, of the pod whose folder is called so.
 #[must_use]
 pub fn of_folder(folder: &str) -> Option<(&str, &str)> {
     // None of the three can have an underscore.
@@ -38,7 +38,8 @@ pub fn of_folder(folder: &str) -> Option<(&str, &str)> {
 /// # Errors
 /// The folder of all cannot be read; that there is none is no error.
 pub fn find_pod(root: &Path, namespace: &str, name: &str) -> Result<Option<PathBuf>, Error> {
-    let folders = names(root)?.into_iter().filter(|folder| of_folder(folder) == Some((namespace, name)));
+    let name = cri::sandbox::name_in_logs(name);
+    let folders = names(root)?.into_iter().filter(|folder| of_folder(folder) == Some((namespace, &name)));
     let age = |folder: &PathBuf| {
         folder.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     };
@@ -77,9 +78,9 @@ pub(super) fn of_container(folder: &Path) -> Result<Vec<LogFile>, Error> {
 /// `0.log` or `0.log.20240101-120000`; neither what is being written for later nor what is compressed.
 fn log_file(folder: &Path, name: &str) -> Option<LogFile> {
     let (restart, rest) = name.split_once(".log")?;
-    let rotated = rest
-        .strip_prefix('.')
-        .filter(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit() || b == b'-'));
+    let rotated = rest.strip_prefix('.').filter(|time| {
+        !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+    });
     let current = rest.is_empty();
     let restart = restart.parse().ok()?;
     (current || rotated.is_some()).then(|| LogFile { restart, current, path: folder.join(name) })

@@ -13,6 +13,10 @@ use super::{Action, Exec, Outcome, ProbeKind};
 
 /// How often probing is tried if nothing can be learnt (kubernetes `maxProbeRetries`).
 const TRIES: usize = 3;
+/// For so long a new container is probed more often than it says, …
+const EAGER: Duration = Duration::from_secs(1);
+/// … with pauses of this length.
+const EAGER_STEP: Duration = Duration::from_millis(25);
 /// Reason of the event of a probe that failed.
 const UNHEALTHY: &str = "Unhealthy";
 /// Reason of the event of a probe that succeeded, but.
@@ -146,6 +150,9 @@ impl Worker {
             // The sender is held here.
             let _ = self.state.subscribe().wait_for(|state| state.started).await;
         }
+        if self.eager().await {
+            return;
+        }
         let mut ticks = interval_at(self.first(), self.period());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -156,6 +163,29 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// A server that has just been started needs a moment, and a kubelet looks again only after a whole period:
+    /// every pod with a probe would be ready a second late. So in its first second it is asked again and
+    /// again, and that it is not there yet counts for nothing. Not by commands, which cost too much. Tells
+    /// whether there is nothing more to probe for.
+    async fn eager(&mut self) -> bool {
+        let delayed = self.probe.initial_delay_seconds.is_some_and(|seconds| seconds > 0);
+        let cheap = !matches!(self.action, Ok(Action::Exec(_)) | Err(_));
+        let new = !self.settled && self.subject.running_for < EAGER;
+        if self.kind == ProbeKind::Liveness || delayed || !cheap || !new {
+            return false;
+        }
+        let until = Instant::now() + EAGER;
+        while Instant::now() < until {
+            let outcome = self.attempt().await;
+            if matches!(outcome, Outcome::Success | Outcome::Warning(_)) {
+                self.tell(&outcome);
+                return self.learn(&outcome);
+            }
+            tokio::time::sleep(EAGER_STEP).await;
+        }
+        false
     }
 
     fn period(&self) -> Duration {

@@ -24,6 +24,7 @@ fn exited(code: i32, at: i64) -> Phase {
 struct Case {
     pod: Pod,
     runs: Runs,
+    past: Runs,
     notes: BTreeMap<String, Notes>,
     finished: Option<bool>,
     trouble: Option<&'static str>,
@@ -39,7 +40,7 @@ impl Case {
         let spec = pod.spec.clone().unwrap();
         let names = spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| c.name.clone());
         let notes = names.map(|name| (name, ready.clone())).collect();
-        Self { pod, runs: all, notes, finished: None, trouble: None }
+        Self { pod, runs: all, past: Runs::new(), notes, finished: None, trouble: None }
     }
 
     fn status(&self) -> PodStatus {
@@ -51,6 +52,8 @@ impl Case {
             sandbox: up.then_some("c1_default_u1_0"),
             pod_ips: if up { &ips } else { &[] },
             runs: &self.runs,
+            past: &self.past,
+            stuck: None,
             notes: &self.notes,
             trouble: self.trouble,
             finished: self.finished,
@@ -128,7 +131,8 @@ fn a_finished_pod_has_succeeded_or_failed() {
         let mut case = Case::new(one(), [run("a", 0, exited(code, 102))]);
         case.finished = Some(code == 0);
         let status = case.status();
-        assert_eq!(condition(&status, "Ready").reason.as_deref(), Some("PodCompleted"));
+        let reason = if code == 0 { "PodCompleted" } else { "PodFailed" };
+        assert_eq!(condition(&status, "Ready").reason.as_deref(), Some(reason));
         let ended = status.container_statuses.unwrap()[0].state.clone().unwrap().terminated.unwrap();
         (status.phase.unwrap(), ended.reason.unwrap())
     };
@@ -190,4 +194,52 @@ fn quality_of_service_goes_by_requests_and_limits() {
         class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})),
         "Burstable"
     );
+}
+
+#[test]
+fn runs_of_a_sandbox_that_is_no_more_are_the_last_state() {
+    let mut case = Case::new(one(), []);
+    case.trouble = Some("no subnet");
+    case.past.insert("a".into(), vec![run("a", 0, exited(1, 101)), run("a", 1, exited(137, 102))]);
+    let status = case.status();
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    let container = status.container_statuses.unwrap().remove(0);
+    assert_eq!(container.restart_count, 1);
+    assert_eq!(container.container_id.as_deref(), Some("knetsim://u1/a/1"));
+    assert_eq!(container.state.unwrap().waiting.unwrap().message.as_deref(), Some("no subnet"));
+    assert_eq!(container.last_state.unwrap().terminated.unwrap().exit_code, 137);
+    case.runs.insert("a".into(), vec![run("a", 2, Phase::Running { pid: 2 })]);
+    let container = case.status().container_statuses.unwrap().remove(0);
+    assert!(container.state.unwrap().running.is_some());
+    assert_eq!(container.last_state.unwrap().terminated.unwrap().exit_code, 137);
+    case.runs.clear();
+    case.finished = Some(false);
+    let container = case.status().container_statuses.unwrap().remove(0);
+    assert_eq!(container.state.unwrap().terminated.unwrap().exit_code, 137);
+    assert_eq!(container.last_state.unwrap().terminated.unwrap().exit_code, 1);
+}
+
+#[test]
+fn a_sidecar_that_is_not_ready_keeps_the_pod_from_it() {
+    let spec = json!({
+        "initContainers": [{"name": "side", "image": "x", "restartPolicy": "Always"}],
+        "containers": [{"name": "a", "image": "nginx"}],
+    });
+    let mut case = Case::new(pod(spec), ["side", "a"].map(|name| run(name, 0, Phase::Running { pid: 2 })));
+    assert_eq!(condition(&case.status(), "Ready").status, "True");
+    case.notes.get_mut("side").unwrap().ready = false;
+    let message = condition(&case.status(), "Ready").message.clone();
+    assert_eq!(message.as_deref(), Some("containers with unready status: [side]"));
+}
+
+#[test]
+fn conditions_of_others_are_written_by_others() {
+    let ours = Case::new(one(), [run("a", 0, Phase::Running { pid: 2 })]).status();
+    let gate = |status: &str| serde_json::from_value(json!({"type": "example.org/gate", "status": status}));
+    let (mut stored, mut status) = (ours.clone(), ours.clone());
+    stored.conditions.as_mut().unwrap().push(gate("True").unwrap());
+    status.conditions.as_mut().unwrap().push(gate("False").unwrap());
+    assert_eq!(over(Some(&stored), &status), stored);
+    assert_eq!(over(None, &status), ours);
+    assert_eq!(condition(&without_sandbox(ours, 0), SANDBOX).status, "False");
 }

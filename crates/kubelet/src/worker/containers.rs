@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::types::api::core::v1::{ConfigMap, Container, Secret, Service};
+use api::types::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
 use cri::{Phase, Process};
 use nix::sys::signal::Signal;
-use store::Error as StoreError;
+use store::{Error as StoreError, Store};
 
-use super::{Life, NORMAL, WARNING, all, now};
+use super::{Life, NORMAL, WARNING, after_seconds, all, now};
 use crate::environment::{self, Context, Image, References, Sources};
 use crate::plan::Blocked;
 
@@ -23,7 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why a container cannot be started: a reason as a status has it, and words.
 pub(super) struct Refusal {
     reason: &'static str,
-    message: String,
+    pub(super) message: String,
+}
+
+/// What came of the hook of a container that was started.
+#[derive(Debug)]
+pub(super) struct Posted {
+    name: String,
+    attempt: u32,
+    outcome: Result<(), String>,
 }
 
 impl Life {
@@ -35,14 +43,22 @@ impl Life {
             Ok(process) => process,
             Err(refusal) => return self.block(name, refusal),
         };
+        let files = match self.files(container, &process.env) {
+            Ok(files) => files,
+            Err(message) => return self.block(name, Refusal { reason: environment::REASON, message }),
+        };
         if let Some(notes) = self.notes.get_mut(name) {
             notes.blocked = None;
             notes.started = container.startup_probe.is_none();
             notes.ready = container.readiness_probe.is_none();
         }
+        self.processes.insert(name.to_owned(), process.clone());
+        let image = container.image.as_deref().unwrap_or_default();
+        let present = format!("Container image {image:?} already present on machine");
+        self.tell_of(name, NORMAL, "Pulled", &present);
         let (Some(sandbox), Some(state)) = (&self.sandbox, &self.state) else { return };
         let mut state = state.clone();
-        sandbox.start(name, attempt, process);
+        sandbox.start(name, attempt, process, files);
         let seen = state
             .wait_for(|state| !state.alive || state.last(name).is_some_and(|run| run.attempt == attempt));
         let phase = match tokio::time::timeout(PATIENCE, seen).await {
@@ -63,15 +79,44 @@ impl Life {
         }
     }
 
-    /// The container's own hook; without its success the container must not live on.
+    /// The container's own hook, in a task: a pod may have to end meanwhile. Until it has succeeded the
+    /// container is neither started nor ready.
     async fn after_start(&mut self, container: &Container, attempt: u32) {
         let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
         let Some(hook) = hook else { return };
-        if let Err(why) = self.hook(container, hook, Duration::MAX).await {
-            let name = &container.name;
-            self.tell_of(name, WARNING, "FailedPostStartHook", &format!("PostStartHook failed: {why}"));
-            self.tell_of(name, NORMAL, "Killing", "FailedPostStartHook");
-            self.kill(container, attempt, self.grace());
+        let name = container.name.clone();
+        if let Some(notes) = self.notes.get_mut(&name) {
+            (notes.started, notes.ready) = (false, false);
+        }
+        self.posting.insert(name.clone(), attempt);
+        match self.hook(container, hook).await {
+            Ok(hook) => {
+                self.posts.spawn(async move {
+                    let outcome = hook.run(Duration::MAX).await;
+                    Posted { name, attempt, outcome }
+                });
+            }
+            Err(why) => self.after_post(Posted { name, attempt, outcome: Err(why) }).await,
+        }
+    }
+
+    /// Goes on with a container whose hook has run; without its success it must not live on.
+    pub(super) async fn after_post(&mut self, posted: Posted) {
+        let Posted { name, attempt, outcome } = posted;
+        if self.posting.get(&name) != Some(&attempt) {
+            return;
+        }
+        self.posting.remove(&name);
+        let spec = self.spec();
+        let container = all(&spec).find(|container| container.name == name);
+        if let (Some(container), Some(notes)) = (container, self.notes.get_mut(&name)) {
+            notes.started = container.startup_probe.is_none();
+            notes.ready = container.readiness_probe.is_none();
+        }
+        if let Err(why) = outcome {
+            self.tell_of(&name, WARNING, "FailedPostStartHook", &format!("PostStartHook failed: {why}"));
+            self.tell_of(&name, NORMAL, "Killing", "FailedPostStartHook");
+            self.begin_end(&name, attempt, after_seconds(now(), self.grace()), Vec::new()).await;
         }
     }
 
@@ -88,11 +133,22 @@ impl Life {
             message: message.clone(),
             tries,
         });
+        if reason == environment::REASON {
+            self.tell_of(name, WARNING, "Failed", &format!("Error: {message}"));
+            return;
+        }
+        // As a kubelet's image manager, which tells of the pull, and the one who wanted it.
         self.tell_of(name, WARNING, "Failed", &message);
         self.tell_of(name, WARNING, "Failed", &format!("Error: {reason}"));
+        if reason == "ErrImagePull" {
+            let spec = self.spec();
+            let container = all(&spec).find(|container| container.name == name);
+            let image = container.and_then(|container| container.image.as_deref()).unwrap_or_default();
+            self.tell_of(name, NORMAL, "BackOff", &format!("Back-off pulling image {image:?}"));
+        }
     }
 
-    pub(super) async fn process(&self, container: &Container) -> Result<Process, Refusal> {
+    pub(super) async fn process(&mut self, container: &Container) -> Result<Process, Refusal> {
         let image = self.image(container)?;
         let sources = self.sources().await?;
         let services = self.services().await?;
@@ -129,7 +185,7 @@ impl Life {
         })
     }
 
-    fn image(&self, container: &Container) -> Result<&images::Image, Refusal> {
+    fn image(&self, container: &Container) -> Result<images::Image, Refusal> {
         let name = container.image.as_deref().unwrap_or_default();
         let failed = |reason, why: String| Refusal {
             reason,
@@ -139,7 +195,7 @@ impl Life {
         let image = found.map_err(|e| failed(e.reason(), runtime::chain(&e)))?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         image.check(&path).map_err(|e| failed("ErrImagePull", format!("image {name:?} {e}")))?;
-        Ok(image)
+        Ok(image.clone())
     }
 
     /// The signal that asks a container to end.
@@ -148,30 +204,45 @@ impl Life {
         image.map_or(Signal::SIGTERM, images::Image::stop_signal)
     }
 
-    /// The ConfigMaps and Secrets that the pod refers to, those that there are.
-    async fn sources(&self) -> Result<Sources, Refusal> {
-        let References { config_maps, secrets } = References::of(&self.pod);
-        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
-        let mut sources = Sources::default();
-        for name in config_maps {
-            let found: Option<ConfigMap> = self.shared.store.get(namespace, &name).await.map_err(unread)?;
-            sources.config_maps.extend(found.map(|object| (name, Arc::new(object))));
+    /// The ConfigMaps and Secrets that the pod refers to, those that there are; those that there were, if
+    /// the store is away.
+    pub(super) async fn sources(&mut self) -> Result<Sources, Refusal> {
+        match read_sources(&self.shared.store, &self.pod).await {
+            Ok(sources) => Ok(self.sources.insert(sources).clone()),
+            Err(error) => self.sources.clone().ok_or_else(|| unread(error)),
         }
-        for name in secrets {
-            let found: Option<Secret> = self.shared.store.get(namespace, &name).await.map_err(unread)?;
-            sources.secrets.extend(found.map(|object| (name, Arc::new(object))));
-        }
-        Ok(sources)
     }
 
-    async fn services(&self) -> Result<Vec<Arc<Service>>, Refusal> {
-        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
-        let mut services: Vec<Service> = self.shared.store.list(Some(namespace)).await.map_err(unread)?;
-        if namespace != "default" {
-            services.extend(self.shared.store.get("default", "kubernetes").await.map_err(unread)?);
+    async fn services(&mut self) -> Result<Vec<Arc<Service>>, Refusal> {
+        match read_services(&self.shared.store, &self.pod).await {
+            Ok(services) => Ok(self.services.insert(services).clone()),
+            Err(error) => self.services.clone().ok_or_else(|| unread(error)),
         }
-        Ok(services.into_iter().map(Arc::new).collect())
     }
+}
+
+async fn read_sources(store: &Store, pod: &Pod) -> Result<Sources, StoreError> {
+    let References { config_maps, secrets } = References::of(pod);
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let mut sources = Sources::default();
+    for name in config_maps {
+        let found: Option<ConfigMap> = store.get(namespace, &name).await?;
+        sources.config_maps.extend(found.map(|object| (name, Arc::new(object))));
+    }
+    for name in secrets {
+        let found: Option<Secret> = store.get(namespace, &name).await?;
+        sources.secrets.extend(found.map(|object| (name, Arc::new(object))));
+    }
+    Ok(sources)
+}
+
+async fn read_services(store: &Store, pod: &Pod) -> Result<Vec<Arc<Service>>, StoreError> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let mut services: Vec<Service> = store.list(Some(namespace)).await?;
+    if namespace != "default" {
+        services.extend(store.get("default", "kubernetes").await?);
+    }
+    Ok(services.into_iter().map(Arc::new).collect())
 }
 
 fn unread(error: StoreError) -> Refusal {

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use api::types::api::core::v1::{Container, LifecycleHandler, Probe};
 use cri::{Outcome as Ran, Process};
-use nix::sys::signal::Signal;
 use store::events::reference;
 use tokio::sync::watch;
 
-use super::{Life, NORMAL, WARNING, all, now};
+use super::{Life, NORMAL, WARNING, after_seconds, all, now};
 use crate::environment::static_command;
 use crate::probe::{Action, Before, Exec, ExecOutput, Outcome, ProbeEvent, ProbeState, Prober, Subject};
 
-/// A hook is not waited for longer than this, whatever the pod's grace is.
-const HOOK_LIMIT: Duration = Duration::from_secs(120);
+/// Longer than anything takes, and no overflow for those who count from now.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A container whose commands cannot be run yet is looked at again after so many microseconds.
+const AGAIN: i64 = 5_000_000;
 
 /// The probes of a container's run.
 #[derive(Debug)]
@@ -42,7 +43,11 @@ impl Life {
     /// Probes what runs, and does what the probes say.
     pub(super) async fn probe(&mut self) {
         let spec = self.spec();
+        self.probe_again = self.probe_again.filter(|again| *again > now());
         for container in all(&spec) {
+            if self.posting.contains_key(&container.name) {
+                continue;
+            }
             let running =
                 self.runs.get(&container.name).and_then(|runs| runs.last()).filter(|run| run.running());
             let Some(run) = running else {
@@ -60,11 +65,12 @@ impl Life {
                 notes.ready = state.ready;
             }
             if let Some(failed) = state.failed
-                && self.killed.insert((container.name.clone(), attempt))
+                && !self.endings.contains_key(&container.name)
             {
                 self.tell_of(&container.name, NORMAL, "Killing", &failed.killing(&container.name));
                 let grace = failed.grace_seconds.unwrap_or_else(|| self.grace());
-                self.kill(container, attempt, grace);
+                let latest = after_seconds(now(), grace);
+                self.begin_end(&container.name, attempt, latest, Vec::new()).await;
             }
         }
     }
@@ -74,7 +80,18 @@ impl Life {
         if probes.iter().all(|probe| probe.is_none()) {
             return;
         }
-        let Some(exec) = self.exec(container).await else { return };
+        let runs_commands = probes.iter().any(|probe| probe.as_ref().is_some_and(|p| p.exec.is_some()));
+        if runs_commands && self.probe_again.is_some() {
+            return;
+        }
+        let exec = match self.exec_if(runs_commands, container).await {
+            Ok(exec) => exec,
+            Err(why) => {
+                tracing::debug!(container = %container.name, %why, "not probed");
+                self.probe_again = Some(now() + AGAIN);
+                return;
+            }
+        };
         let status = self.pod.status.as_ref();
         let told = status.iter().flat_map(|status| {
             status.container_statuses.iter().chain(&status.init_container_statuses).flatten()
@@ -106,11 +123,27 @@ impl Life {
         self.probers.insert(container.name.clone(), Probed { attempt, prober, news });
     }
 
-    /// How commands are run as in a container.
-    async fn exec(&self, container: &Container) -> Option<Arc<dyn Exec>> {
-        let runner = self.sandbox.as_ref()?.runner();
-        // What it was started with; read anew if an agent before this one did that.
-        let process = self.process(container).await.ok()?;
+    /// How commands are run as in a container, if there are any: its environment may not be known.
+    async fn exec_if(&mut self, needed: bool, container: &Container) -> Result<Arc<dyn Exec>, String> {
+        if needed {
+            return self.exec(container).await;
+        }
+        let none = |_: Vec<String>, _: Duration| async { Err("there is no command".to_owned()) };
+        Ok(Arc::new(none))
+    }
+
+    async fn exec(&mut self, container: &Container) -> Result<Arc<dyn Exec>, String> {
+        let sandbox = self.sandbox.as_ref().ok_or("there is no sandbox")?;
+        let runner = sandbox.runner(&container.name);
+        // What it was started with; made anew if an agent before this one did that.
+        let process = match self.processes.get(&container.name) {
+            Some(process) => process.clone(),
+            None => {
+                let made = self.process(container).await.map_err(|refusal| refusal.message)?;
+                self.processes.insert(container.name.clone(), made.clone());
+                made
+            }
+        };
         let image = self.shared.options.images.resolve(container.image.as_deref().unwrap_or_default());
         let image = image.cloned().unwrap_or_default();
         let exec = move |argv: Vec<String>, timeout: Duration| {
@@ -129,45 +162,41 @@ impl Life {
                 }
             }
         };
-        Some(Arc::new(exec))
+        Ok(Arc::new(exec))
     }
 
-    /// Ends a run of a container: its stop signal, and SIGKILL after `grace` seconds.
-    pub(super) fn kill(&mut self, container: &Container, attempt: u32, grace: i64) {
-        let (Some(sandbox), Some(state)) = (self.sandbox.clone(), self.state.clone()) else { return };
-        let name = container.name.clone();
-        let signal = self.stop_signal(container);
-        self.kills.spawn(async move {
-            let mut state = state;
-            sandbox.signal(&name, signal);
-            let ended = state.wait_for(|state| {
-                let last = state.last(&name);
-                !state.alive || last.is_none_or(|run| run.attempt != attempt || !run.running())
-            });
-            let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-            if tokio::time::timeout(grace, ended).await.is_err() {
-                sandbox.signal(&name, Signal::SIGKILL);
-            }
-        });
-    }
-
-    /// Runs a hook for at most `limit`; gives what went wrong.
+    /// A hook of a container, to be run in whatever task.
     pub(super) async fn hook(
-        &self,
+        &mut self,
         container: &Container,
-        hook: &LifecycleHandler,
-        limit: Duration,
-    ) -> Result<(), String> {
-        let limit = limit.min(HOOK_LIMIT);
-        if let Some(sleep) = &hook.sleep {
+        handler: &LifecycleHandler,
+    ) -> Result<Hook, String> {
+        let exec = self.exec_if(handler.exec.is_some(), container).await?;
+        let ip = self.ips.iter().flatten().next().cloned().unwrap_or_default();
+        Ok(Hook { container: container.clone(), handler: handler.clone(), exec, ip })
+    }
+}
+
+/// A hook of a container.
+pub(super) struct Hook {
+    container: Container,
+    handler: LifecycleHandler,
+    exec: Arc<dyn Exec>,
+    ip: String,
+}
+
+impl Hook {
+    /// Runs it for at most `limit`; gives what went wrong.
+    pub(super) async fn run(self, limit: Duration) -> Result<(), String> {
+        let limit = limit.min(YEAR);
+        if let Some(sleep) = &self.handler.sleep {
             let time = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0));
             tokio::time::sleep(time.min(limit)).await;
             return Ok(());
         }
-        let Some(exec) = self.exec(container).await else { return Ok(()) };
-        if let Some(one) = &hook.exec {
-            let argv = static_command(one.command.as_deref().unwrap_or_default(), container);
-            let output = exec.exec(argv, limit).await?;
+        if let Some(one) = &self.handler.exec {
+            let argv = static_command(one.command.as_deref().unwrap_or_default(), &self.container);
+            let output = self.exec.exec(argv, limit).await?;
             let text = String::from_utf8_lossy(&output.output).into_owned();
             return match output.exit_code {
                 Some(0) => Ok(()),
@@ -176,9 +205,8 @@ impl Life {
             };
         }
         // What a page is asked for, and how, is the same as for a probe.
-        let probe = Probe { http_get: hook.http_get.clone(), ..Probe::default() };
-        let ip = self.ips.iter().flatten().next().cloned().unwrap_or_default();
-        match Action::resolve(&probe, container, &ip)?.run(limit, &*exec).await {
+        let probe = Probe { http_get: self.handler.http_get.clone(), ..Probe::default() };
+        match Action::resolve(&probe, &self.container, &self.ip)?.run(limit, &*self.exec).await {
             Outcome::Success | Outcome::Warning(_) => Ok(()),
             Outcome::Failure(why) | Outcome::Error(why) => Err(why),
         }

@@ -8,20 +8,15 @@ use api::resolv::{self, ClusterDns};
 use cri::SandboxSpec;
 use runtime::chain;
 
-use super::{Life, NORMAL, Notes, Pods, WARNING, now};
+use super::{Life, Pods, WARNING, is_to_end, now};
 use crate::hosts::{self, HostName};
 use crate::network;
-use crate::plan::Runs;
 
 impl Life {
     /// Makes the sandbox and its network, if they do not stand; gives when to try again, if that failed.
     pub(super) async fn stand(&mut self, pods: &Pods) -> Option<i64> {
         if let Some((_, at)) = self.trouble.as_ref().filter(|(_, at)| *at > now()) {
             return Some(*at);
-        }
-        if self.sandbox.is_some() && !self.alive() {
-            self.tell(NORMAL, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
-            self.start_afresh().await;
         }
         if self.sandbox.is_some() && self.ips.is_some() {
             return None;
@@ -41,7 +36,9 @@ impl Life {
             }
             Err(message) => {
                 let message = format!("Failed to create pod sandbox: {message}");
-                self.tell(WARNING, "FailedCreatePodSandBox", &message);
+                if !is_to_end(pods, &self.pod) {
+                    self.tell(WARNING, "FailedCreatePodSandBox", &message);
+                }
                 let delay = self.retry.after(began.elapsed().min(Duration::from_secs(1)));
                 let at = now() + i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
                 self.trouble = Some((message, at));
@@ -73,6 +70,7 @@ impl Life {
                 .await
                 .map_err(|e| chain(&e))?;
         }
+        self.settle_former().await?;
         self.attached = true;
         let attach = network::attach(&self.shared, &self.pod, sandbox.spec(), sandbox.netns());
         let ips = tokio::select! {
@@ -82,7 +80,22 @@ impl Life {
         };
         let hosts = self.hosts(false, &ips);
         sandbox.rewrite("hosts", &hosts).map_err(|e| chain(&e))?;
+        sandbox.note_addresses(&ips).map_err(|e| chain(&e))?;
         self.ips = Some(ips);
+        Ok(())
+    }
+
+    /// Gives back what former sandboxes of the pod's name held, before this one gets the same.
+    async fn settle_former(&self) -> Result<(), String> {
+        let owing = self.shared.runtime.owing(&self.shared.options.node).map_err(|e| chain(&e))?;
+        let (namespace, name) = (&self.pod.metadata.namespace, &self.pod.metadata.name);
+        let same = |spec: &&SandboxSpec| {
+            Some(&spec.namespace) == namespace.as_ref() && Some(&spec.pod) == name.as_ref()
+        };
+        for former in owing.iter().filter(same) {
+            let settled = network::settle(&self.shared, former).await;
+            settled.map_err(|e| format!("the network of its former sandbox: {}", chain(&e)))?;
+        }
         Ok(())
     }
 
@@ -91,12 +104,9 @@ impl Life {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (namespace, pod, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
         let options = &self.shared.options;
-        // Told by the address in whatever a plugin keeps: readable, and never used twice.
-        let short: String = uid.chars().filter(|c| c.is_ascii_alphanumeric()).take(8).collect();
-        let id = format!("{pod}_{namespace}_{short}_{}", self.sandboxes);
         Ok(SandboxSpec {
             name: cri::sandbox::name_of(&options.cluster, &namespace, &pod),
-            id,
+            id: cri::sandbox::id_of(&namespace, &pod, &uid),
             node: options.node.clone(),
             hostname: self.nodename(host_network)?,
             attempt: self.sandboxes,
@@ -105,6 +115,8 @@ impl Life {
                 ("hosts".to_owned(), self.hosts(host_network, &[])),
                 ("resolv.conf".to_owned(), self.resolv_conf(&namespace)),
             ]),
+            mount_points: super::volumes::mount_points(&self.spec()),
+            main: self.spec().containers.first().map(|container| container.name.clone()),
             namespace,
             pod,
             uid,
@@ -140,44 +152,34 @@ impl Life {
         hosts::managed(&self.pod, &HostName::of(&self.pod, &self.shared.options.zone), ips)
     }
 
-    /// The sandbox has ended: gives back what it held, and forgets its runs.
-    async fn start_afresh(&mut self) {
-        self.kills.abort_all();
-        self.probers.clear();
-        for (name, runs) in std::mem::take(&mut self.runs) {
-            let Some(last) = runs.last() else { continue };
-            let notes = self.notes.entry(name).or_default();
-            *notes = Notes { next_attempt: last.attempt + 1, ..notes.clone() };
-        }
-        self.let_go().await;
-        self.runs = Runs::new();
-    }
-
     /// Removes the sandbox and gives its network back, however often that takes.
     pub(super) async fn let_go(&mut self) {
         let Some(sandbox) = self.sandbox.take() else { return };
         self.look();
         let spec = sandbox.spec();
-        let first = self.attached && !network::may_go_first(&self.shared);
+        let first = self.attached && !network::may_go_first(&self.shared, spec);
         let mut failed = None;
         if first {
             failed = network::detach(&self.shared, spec, Some(sandbox.netns())).await.err();
         }
-        if let Err(error) = sandbox.remove().await {
+        while let Err(error) = sandbox.end().await {
             self.tell(WARNING, "FailedKillPod", &format!("error killing pod: {}", chain(&error)));
+            tokio::time::sleep(self.retry.after(Duration::ZERO)).await;
         }
-        while self.attached && (!first || failed.is_some()) {
-            match network::detach(&self.shared, spec, None).await {
-                Ok(()) => break,
-                Err(error) => {
-                    let message =
-                        format!("error killing pod: failed to tear down its network: {}", chain(&error));
-                    self.tell(WARNING, "FailedKillPod", &message);
-                    tokio::time::sleep(self.retry.after(Duration::ZERO)).await;
-                }
-            }
+        let owes = self.attached && (!first || failed.is_some());
+        loop {
+            let settled = if owes {
+                network::settle(&self.shared, spec).await
+            } else {
+                self.shared.runtime.settle(spec).map_err(network::Error::from)
+            };
+            let Err(error) = settled else { break };
+            let message = format!("error killing pod: failed to tear down its network: {}", chain(&error));
+            self.cannot_let_go(&message);
+            tokio::time::sleep(self.retry.after(Duration::ZERO)).await;
         }
         self.attached = false;
+        self.volumes.forget();
         self.state = None;
         if !self.is_over() {
             // One that is over goes on telling where it was.

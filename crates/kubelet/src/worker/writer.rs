@@ -9,6 +9,8 @@ use store::{Error, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::status::over;
+
 /// Writes for one pod; dropped, it writes no more.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -84,7 +86,7 @@ async fn once(store: &Store, pod: &Pod, status: &PodStatus, last: &mut Option<Po
     let same = |other: &Pod| other.metadata.uid == pod.metadata.uid;
     let newer = last.take().filter(|last| same(last) && version(last) > version(pod));
     let mut object = newer.unwrap_or_else(|| pod.clone());
-    object.status = Some(status.clone());
+    object.status = Some(over(object.status.as_ref(), status));
     match store.update(&mut object).await {
         Ok(()) => {
             *last = Some(object);
@@ -98,7 +100,7 @@ async fn once(store: &Store, pod: &Pod, status: &PodStatus, last: &mut Option<Po
     let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
     let change = |object: &mut Pod| {
         if same(object) {
-            object.status = Some(status.clone());
+            object.status = Some(over(object.status.as_ref(), status));
         }
     };
     match store.modify(namespace.unwrap_or_default(), name.unwrap_or_default(), change).await {
@@ -159,6 +161,30 @@ mod tests {
         writer.set(&seen, phase("Failed"));
         writer.flush().await;
         assert_eq!(stored(&store).await.metadata.resource_version, version, "written once");
+    }
+
+    #[tokio::test]
+    async fn a_condition_that_others_have_just_written_stays() {
+        let store = Store::memory();
+        let mut object = pod();
+        store.create(&mut object).await.unwrap();
+        let seen = Arc::new(object.clone());
+        let gate = json!({"conditions": [{"type": "example.org/gate", "status": "True"}]});
+        let gate: PodStatus = serde_json::from_value(gate).unwrap();
+        store
+            .modify("default", "a", |pod: &mut Pod| {
+                pod.status.get_or_insert_default().conditions.clone_from(&gate.conditions);
+            })
+            .await
+            .unwrap();
+        let mut writer = Writer::new(store.clone());
+        // Both times of a pod as it was before: first over a later one, then over what was written itself.
+        for one in ["Running", "Failed"] {
+            writer.set(&seen, phase(one));
+            writer.flush().await;
+            let status = stored(&store).await.status.unwrap();
+            assert_eq!((status.phase.as_deref(), &status.conditions), (Some(one), &gate.conditions));
+        }
     }
 
     #[tokio::test]

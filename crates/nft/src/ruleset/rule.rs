@@ -380,6 +380,22 @@ impl Rule {
         }
     }
 
+    /// The chains and the maps that it leads to, in the order of its statements.
+    #[must_use]
+    pub fn leads_to(&self) -> (Vec<String>, Vec<String>) {
+        let (mut chains, mut maps) = (Vec::new(), Vec::new());
+        for expression in listed(Attributes(self.expressions())) {
+            let data = Attributes(expression).nest(EXPRESSION_DATA);
+            match Attributes(expression).string(EXPRESSION_NAME).as_deref() {
+                // Both have the name first.
+                Some("lookup" | "dynset") => maps.extend(data.string(1)),
+                Some("immediate") => chains.extend(data.nest(2).nest(DATA_VERDICT).string(2)),
+                _ => {}
+            }
+        }
+        (chains, maps)
+    }
+
     /// Whether a rule of the kernel's does the same, whatever its counters say.
     pub(super) fn does(&self, theirs: &[u8]) -> bool {
         let (ours, theirs) = (Attributes(self.expressions()), Attributes(theirs));

@@ -38,15 +38,20 @@ impl std::fmt::Debug for EtcdWatch {
 }
 
 impl EtcdWatch {
-    pub(super) async fn open(etcd: Etcd, prefix: &str, after: i64) -> Result<Self> {
+    /// Without `after`, from now on: etcd serves such a watch at once. One that begins in the past, be it by
+    /// one change of another key, waits for the next round of its laggards, which comes every 100 ms (etcd
+    /// `server/mvcc/watchable_store.go`, `syncWatchersLoop`).
+    pub(super) async fn open(etcd: Etcd, prefix: &str, mut after: Option<i64>) -> Result<Self> {
         let (member, client) = etcd.member();
-        let options = WatchOptions::new()
+        let mut options = WatchOptions::new()
             .with_range(end_of(prefix))
-            .with_start_revision(after + 1)
             .with_prev_key()
             .with_progress_notify()
             // So that many changes at once stay below the largest message.
             .with_fragment();
+        if let Some(after) = after {
+            options = options.with_start_revision(after + 1);
+        }
         let opened = etcd.within(client.watch_client().watch(prefix, Some(options))).await;
         let stream = match opened {
             Ok(stream) => stream,
@@ -57,10 +62,13 @@ impl EtcdWatch {
         };
         let deadline = Instant::now() + PATIENCE;
         let updates = VecDeque::new();
-        let mut watch = Self { etcd, member, stream, after, updates, deadline, asked: true };
+        let mut watch =
+            Self { etcd, member, stream, after: after.unwrap_or(0), updates, deadline, asked: true };
         let created = watch.hear().await?;
         let current = revision_of(created.header());
         watch.take(&created)?;
+        let after = *after.get_or_insert(current);
+        watch.after = after;
         if current < after {
             // It would wait until the numbers come round again.
             return Err(Error::Ahead { revision: after, current });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::keys;
+use memchr::memmem::Finder;
 use tokio::sync::mpsc;
 
 use super::{Change, ObjectName, Objects};
@@ -38,11 +39,27 @@ pub(super) enum News<K> {
     Gone(ObjectName, String),
 }
 
+/// What is of interest.
+#[derive(Debug)]
+pub(super) struct Filter<W> {
+    /// A text without which an object is of none: looked for before it is decoded, which costs much more.
+    pub(super) mention: Option<Finder<'static>>,
+    /// The judge of the others.
+    pub(super) wanted: W,
+}
+
+impl<W> Filter<W> {
+    fn may_want(&self, entry: &Entry) -> bool {
+        self.mention.as_ref().is_none_or(|mention| mention.find(&entry.value).is_some())
+    }
+}
+
 /// Reads an entry; none where the key is not one of the kind.
-pub(super) fn read<K: Object>(entry: &Entry, wanted: &impl Fn(&K) -> bool) -> Option<Found<K>> {
+pub(super) fn read<K: Object>(entry: &Entry, filter: &Filter<impl Fn(&K) -> bool>) -> Option<Found<K>> {
     let (namespace, name) = keys::parse(K::INFO, &entry.key)?;
-    let what = match decode::<K>(entry) {
-        Ok(object) if wanted(&object) => What::Object(object),
+    let decoded = filter.may_want(entry).then(|| decode::<K>(entry)).transpose();
+    let what = match decoded {
+        Ok(Some(object)) if (filter.wanted)(&object) => What::Object(object),
         Ok(_) => What::Unwanted,
         Err(error) => What::Invalid(why(&error)),
     };
@@ -61,9 +78,9 @@ fn why(error: &Error) -> String {
     }
 }
 
-pub(super) fn news<K: Object>(update: Update, wanted: &impl Fn(&K) -> bool) -> Option<News<K>> {
+pub(super) fn news<K: Object>(update: Update, filter: &Filter<impl Fn(&K) -> bool>) -> Option<News<K>> {
     match update {
-        Update::Put(entry) => Some(News::Found(read(&entry, wanted)?)),
+        Update::Put(entry) => Some(News::Found(read(&entry, filter)?)),
         Update::Deleted { key, .. } => {
             let (namespace, name) = keys::parse(K::INFO, &key)?;
             Some(News::Gone(ObjectName::new(namespace, name), key))

@@ -145,7 +145,12 @@ async fn a_relist_tells_only_what_differs() {
         created,
     };
     let found = |entries: &[crate::entry::Entry]| {
-        entries.iter().filter_map(|entry| cache::read::<ConfigMap>(entry, &|_| true)).collect()
+        entries
+            .iter()
+            .filter_map(|entry| {
+                cache::read::<ConfigMap>(entry, &Filter { mention: None, wanted: |_: &ConfigMap| true })
+            })
+            .collect()
     };
     let before = [entry("a", "1", 2, 2), entry("b", "1", 3, 3), entry("c", "1", 4, 4), entry("d", "1", 5, 5)];
     assert!(cache.replace(found(&before)));

@@ -11,7 +11,7 @@ use api::types::jiff::{SignedDuration, Timestamp};
 use api::{KindInfo, time};
 use serde_json::Value;
 
-use super::{Error, Result, names, namespace, version};
+use super::{Error, Result, names, namespace, services, version};
 use crate::error::Error as StoreError;
 use crate::typed::{Store, Target};
 
@@ -107,6 +107,10 @@ pub(super) async fn run(
         };
         match done {
             Err(StoreError::Conflict { .. }) => {}
+            Ok(Deleted::Gone(object)) => {
+                services::release(store, info, &object, None).await;
+                return Ok(Deleted::Gone(object));
+            }
             result => return Ok(result?),
         }
     }

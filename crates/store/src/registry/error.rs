@@ -34,6 +34,9 @@ pub enum Error {
         /// What differs.
         why: String,
     },
+    /// It should be done, but cannot.
+    #[error("Internal error occurred: {0}")]
+    Internal(String),
     /// A request that makes no sense.
     #[error("{0}")]
     BadRequest(String),
@@ -51,6 +54,7 @@ impl Error {
             Self::Rejected(rejection) => rejection.reason(),
             Self::Forbidden { .. } => "Forbidden",
             Self::Precondition { .. } => "Conflict",
+            Self::Internal(_) => "InternalError",
             Self::BadRequest(_) => "BadRequest",
         }
     }
@@ -63,6 +67,7 @@ impl Error {
             Self::Rejected(rejection) => rejection.code(),
             Self::Forbidden { .. } => 403,
             Self::Precondition { .. } => 409,
+            Self::Internal(_) => 500,
             Self::BadRequest(_) => 400,
         }
     }

@@ -1,12 +1,13 @@
 //! The API server's manners, on the twin in memory.
 
-use api::kinds::{CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS};
+use api::kinds::{CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES};
 use api::types::api::core::v1::{ConfigMap, Namespace, Pod};
 use api::types::apimachinery::pkg::apis::meta::v1::{Preconditions, Time};
 use serde_json::json;
 
 use super::delete::{Step, plan};
 use super::*;
+use crate::allocator::Allocator;
 
 fn pod(name: &str, node: Option<&str>) -> Value {
     let mut pod = json!({
@@ -303,4 +304,34 @@ fn a_held_pod_whose_time_is_up_is_not_marked_again_and_again() {
     assert_eq!(plan(&PODS, &object, &options, &seconds(2000)), Step::Nothing);
     object["metadata"]["finalizers"] = json!([]);
     assert_eq!(plan(&PODS, &object, &options, &seconds(2000)), Step::Remove);
+}
+
+#[tokio::test]
+async fn a_service_has_its_address_when_it_is_stored() {
+    let store = Store::memory();
+    let service = |name: &str, ip: Option<&str>, port: u16| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"clusterIP": ip, "type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}})
+    };
+    let early = create_raw(&store, &SERVICES, &service("early", None, 30001)).await.unwrap();
+    assert_eq!(early["spec"].get("clusterIP"), None, "the control plane has not published its ranges");
+    let allocator = Allocator::new(&store, "100.64.0.0/16".parse().unwrap(), 30000..=32767);
+    allocator.publish().await.unwrap();
+    let web = create_raw(&store, &SERVICES, &service("web", Some("100.64.0.10"), 30002)).await.unwrap();
+    assert_eq!(web["spec"]["clusterIPs"], json!(["100.64.0.10"]));
+    let error = create_raw(&store, &SERVICES, &service("api", Some("100.64.0.10"), 30003)).await.unwrap_err();
+    let said = "The Service \"api\" is invalid: spec.clusterIPs: Invalid value: [\"100.64.0.10\"]: failed to \
+                allocate IP 100.64.0.10: provided IP is already allocated";
+    assert_eq!((error.code(), error.to_string().as_str()), (422, said));
+
+    let moved = patch_raw(&store, &SERVICES, "default", "web", |old| {
+        let mut new = old.clone();
+        new["spec"]["ports"][0]["nodePort"] = 30004.into();
+        Ok(new)
+    });
+    assert_eq!(moved.await.unwrap().new["spec"]["ports"][0]["nodePort"], 30004);
+    assert_eq!(allocator.taken_ports().await.unwrap(), [30004].into());
+    delete::run(&store, &SERVICES, "default", "web", &DeleteOptions::default()).await.unwrap();
+    assert!(allocator.taken_ports().await.unwrap().is_empty());
+    create_raw(&store, &SERVICES, &service("api", Some("100.64.0.10"), 30003)).await.unwrap();
 }

@@ -272,6 +272,7 @@ async fn many_and_large(store: &Store, log: &mut String) {
     note(log, "many", listed.len());
     let bytes: usize = listed.iter().map(|one| value(one).len()).sum();
     note(log, "bytes", bytes);
+    in_pages(store, &listed).await;
     // Eight megabytes that are all there when they are asked for.
     let mut late: Watch<ConfigMap> = store.watch(Some("large"), start).await.unwrap();
     for i in 0..40 {
@@ -283,6 +284,36 @@ async fn many_and_large(store: &Store, log: &mut String) {
     for object in listed {
         store.delete(&object).await.unwrap();
     }
+}
+
+/// Pages say what a list says, as of one revision, whatever changes between them; and what is no object
+/// has its place in them.
+async fn in_pages(store: &Store, listed: &[ConfigMap]) {
+    let mut nonsense = json!({"metadata": {"name": "c0000", "namespace": "many"}, "data": 7});
+    store.create_raw(&kinds::CONFIG_MAPS, &mut nonsense).await.unwrap();
+    let before = store.list_as_of::<Service>(None).await.unwrap().revision;
+    let mut pages = store.pages::<ConfigMap>(None);
+    assert_eq!(pages.revision(), 0);
+    let (mut seen, mut invalid) = (Vec::new(), Vec::new());
+    while let Some(page) = pages.next().await.unwrap() {
+        assert_eq!(pages.revision(), before);
+        if seen.is_empty() {
+            // It would come behind those that are there.
+            store.create(&mut config_in("zzz", "late", "1")).await.unwrap();
+        }
+        for object in page {
+            match object {
+                Ok(object) => seen.push(object),
+                Err(error) => invalid.push(error.to_string()),
+            }
+        }
+    }
+    assert!(pages.next().await.unwrap().is_none());
+    assert_eq!(seen, listed);
+    assert_eq!(invalid.len(), 1);
+    assert!(invalid[0].contains("/registry/configmaps/many/c0000"), "{invalid:?}");
+    store.delete_raw(&kinds::CONFIG_MAPS, "zzz", "late", None).await.unwrap();
+    store.delete_raw(&kinds::CONFIG_MAPS, "many", "c0000", None).await.unwrap();
 }
 
 async fn history_ends(store: &Store, log: &mut String) {

@@ -1,9 +1,13 @@
 //! Kubernetes' objects: kubectl's verbs with kubectl's flags.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Args, Command, ValueEnum, ValueHint};
+use kubectl::columns::Columns;
+use kubectl::jsonpath::{Path, Template};
 
 /// Where objects are.
 #[derive(Debug, Args)]
@@ -59,24 +63,32 @@ pub(crate) enum DryRun {
 }
 
 /// How objects are printed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Form {
     Wide,
     Json,
     Yaml,
     Name,
+    JsonPath(Template),
+    Columns(Columns),
 }
 
 impl FromStr for Form {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "wide" => Ok(Self::Wide),
-            "json" => Ok(Self::Json),
-            "yaml" => Ok(Self::Yaml),
-            "name" => Ok(Self::Name),
-            _ => Err("allowed are wide, json, yaml, name".into()),
+        match text.split_once('=').unwrap_or((text, "")) {
+            ("wide", "") => Ok(Self::Wide),
+            ("json", "") => Ok(Self::Json),
+            ("yaml", "") => Ok(Self::Yaml),
+            ("name", "") => Ok(Self::Name),
+            ("jsonpath", template) => {
+                Template::parse(template).map(Self::JsonPath).map_err(|error| error.to_string())
+            }
+            ("custom-columns", columns) => {
+                Columns::parse(columns).map(Self::Columns).map_err(|error| error.to_string())
+            }
+            _ => Err("allowed are wide, json, yaml, name, jsonpath=…, custom-columns=…".into()),
         }
     }
 }
@@ -97,6 +109,9 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
+    /// namespace NAME…; everything else is created from files
+    #[arg(value_name = "namespace NAME", conflicts_with = "files")]
+    pub(crate) what: Vec<String>,
     #[command(flatten)]
     pub(crate) apply: ApplyArgs,
     /// Remember what was written, so that it can be applied later
@@ -107,7 +122,7 @@ pub(crate) struct CreateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// KIND[,KIND…] [NAME…], or KIND/NAME…, or all
-    #[arg(value_name = "KIND [NAME]", required_unless_present = "files", conflicts_with = "files")]
+    #[arg(value_name = "KIND [NAME]", value_parser = Kinds, hide_possible_values = true, required_unless_present = "files", conflicts_with = "files")]
     pub(crate) what: Vec<String>,
     #[command(flatten)]
     pub(crate) files: FileArgs,
@@ -115,7 +130,7 @@ pub(crate) struct GetArgs {
     pub(crate) place: PlaceArgs,
     #[command(flatten)]
     pub(crate) selectors: SelectorArgs,
-    /// wide, json, yaml or name
+    /// wide, json, yaml, name, jsonpath='{.metadata.name}', custom-columns=NAME:.metadata.name
     #[arg(short, long, value_name = "FORM")]
     pub(crate) output: Option<Form>,
     /// Go on printing what changes
@@ -130,6 +145,9 @@ pub(crate) struct GetArgs {
     /// Labels, each in a column
     #[arg(short = 'L', long, value_delimiter = ',', value_name = "LABEL")]
     pub(crate) label_columns: Vec<String>,
+    /// Rows in the order of a field, as .metadata.creationTimestamp
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    pub(crate) sort_by: Option<Path>,
     /// Without the columns' names
     #[arg(long)]
     pub(crate) no_headers: bool,
@@ -152,7 +170,7 @@ pub(crate) enum Cascade {
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// KIND[,KIND…] NAME…, or KIND/NAME…
-    #[arg(value_name = "KIND [NAME]", required_unless_present = "files", conflicts_with = "files")]
+    #[arg(value_name = "KIND [NAME]", value_parser = Kinds, hide_possible_values = true, required_unless_present = "files", conflicts_with = "files")]
     pub(crate) what: Vec<String>,
     #[command(flatten)]
     pub(crate) files: FileArgs,
@@ -190,6 +208,27 @@ pub(crate) struct DeleteArgs {
     /// Do not do it
     #[arg(long, value_enum, default_value_t = DryRun::None, default_missing_value = "client", num_args = 0..=1, require_equals = true, value_name = "HOW")]
     pub(crate) dry_run: DryRun,
+}
+
+/// Any word; completed with the names of kinds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinds;
+
+impl TypedValueParser for Kinds {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let kinds = api::kinds::KINDS.iter().map(|info| PossibleValue::new(info.plural));
+        Some(Box::new(kinds.chain([PossibleValue::new("all")])))
+    }
+}
+
+fn path(text: &str) -> Result<Path, String> {
+    Path::parse(text).map_err(|error| error.to_string())
 }
 
 /// As `90s`, `2m`, `1h30m`, `500ms`; a number alone is seconds.

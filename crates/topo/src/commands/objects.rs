@@ -1,25 +1,41 @@
 //! Kubernetes' objects: kubectl's verbs, on a cluster's etcd.
 
 mod apply;
+mod change;
 mod delete;
+mod describe;
 mod get;
+mod rollout;
+mod wait;
 
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kubectl::document::{Document, Documents};
-use kubectl::query::Scope;
+use api::KindInfo;
+use kubectl::apply::settle;
+use kubectl::document::{Document, Documents, Place};
+use kubectl::query::{Scope, find};
+use kubectl::targets::{Target, Targets};
+use kubectl::{Error, format};
 use lab::LabName;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
 use store::Store;
 
-use crate::cli::objects::{DryRun, FileArgs, PlaceArgs, SelectorArgs};
+use crate::cli::objects::{DryRun, FileArgs, Form, PlaceArgs, SelectorArgs};
 use crate::enter::{client, join};
-use crate::output::{self, Hinted, note};
+use crate::output::{self, Hinted, note, raw};
 
 pub(crate) use apply::{create, run as apply};
+pub(crate) use change::{mark, scale};
 pub(crate) use delete::run as delete;
+pub(crate) use describe::run as describe;
 pub(crate) use get::run as get;
+pub(crate) use rollout::run as rollout;
+pub(crate) use wait::run as wait;
 
 /// Namespaces that one has to be in to reach a cluster's etcd. Files stay the caller's.
 const NEEDED: [&str; 2] = ["user", "net"];
@@ -67,15 +83,17 @@ impl Report {
     }
 
     /// Tells of an error.
-    fn error(&mut self, error: &kubectl::Error) {
-        self.error_at("", error);
+    fn error(&mut self, error: &Error) {
+        note(format_args!("topo: {}: {}", self.verb, runtime::chain(error)));
+        self.worst = self.worst.max(if error.is_negative() { output::NO } else { output::ERROR });
     }
 
-    /// Tells of an error with a place in a file.
-    fn error_at(&mut self, place: &str, error: &kubectl::Error) {
-        let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
-        note(format_args!("topo: {}: {place}{}", self.verb, runtime::chain(error)));
-        self.worst = self.worst.max(if error.is_negative() { output::NO } else { output::ERROR });
+    /// Tells of an error with a document, which has its place in a file.
+    fn error_at(&mut self, place: &Place, error: &Error) {
+        self.failed(&format_args!("{place}: {}", runtime::chain(error)));
+        if let Some(namespace) = error.missing_namespace() {
+            note(format_args!("hint: `topo create namespace {namespace}` makes it"));
+        }
     }
 
     fn failed(&mut self, error: &impl std::fmt::Display) {
@@ -89,7 +107,7 @@ impl Report {
 }
 
 /// An error that ends the command.
-fn fatal(verb: &'static str, error: &kubectl::Error) -> ExitCode {
+fn fatal(verb: &'static str, error: &Error) -> ExitCode {
     let mut report = Report::new(verb);
     report.error(error);
     report.code()
@@ -111,7 +129,23 @@ fn documents(files: &FileArgs, report: &mut Report) -> Vec<Document> {
     good
 }
 
-fn scope(place: &PlaceArgs, selectors: &SelectorArgs) -> Result<Scope, kubectl::Error> {
+/// The objects that files name, each with where it is looked for.
+fn from_files(files: &FileArgs, place: &PlaceArgs, report: &mut Report) -> Vec<(Target, Scope)> {
+    let mut each = Vec::new();
+    for mut document in documents(files, report) {
+        if let Err(error) = settle(&mut document, place.namespace(), place.namespace.is_some()) {
+            report.error_at(&document.place, &error);
+            continue;
+        }
+        let text =
+            |pointer: &str| document.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let target = Target { info: document.info, names: Some(vec![text("/metadata/name").into()]) };
+        each.push((target, Scope::of(text("/metadata/namespace"))));
+    }
+    each
+}
+
+fn scope(place: &PlaceArgs, selectors: &SelectorArgs) -> Result<Scope, Error> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Ok(Scope {
         namespace: (!selectors.all_namespaces).then(|| place.namespace().to_owned()),
@@ -127,6 +161,49 @@ impl From<DryRun> for kubectl::apply::DryRun {
             DryRun::Client => Self::Client,
             DryRun::Server => Self::Server,
         }
+    }
+}
+
+/// One value in a form that is no table.
+fn show(form: &Form, value: &Value) {
+    match form {
+        Form::Yaml => raw(format::yaml(value).as_bytes()),
+        Form::JsonPath(template) => raw(template.render(value).as_bytes()),
+        _ => raw(format::json(value).as_bytes()),
+    }
+}
+
+/// The objects that words, a selector or files mean; what is not there is told.
+async fn meant(
+    store: &Store,
+    targets: &Targets,
+    scope: &Scope,
+    report: &mut Report,
+) -> Vec<(&'static KindInfo, Value)> {
+    let mut all = Vec::new();
+    for target in &targets.each {
+        let found = find(store, target, scope).await;
+        found.errors.iter().for_each(|error| report.error(error));
+        all.extend(found.objects.into_iter().map(|object| (found.info, object)));
+    }
+    if all.is_empty() && report.worst == 0 {
+        report.error(&Error::Failed("no resources found".into()));
+    }
+    all
+}
+
+/// Waits until nobody reads any more what is printed, as of `topo get -w | head`.
+async fn reader_gone() {
+    const LOOK: Duration = Duration::from_millis(250);
+    let stdout = std::io::stdout();
+    loop {
+        let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        // A pipe without a reader is an error (poll(2)); files and terminals have none.
+        let looked = poll(&mut fds, PollTimeout::ZERO);
+        if looked.is_ok() && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR)) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

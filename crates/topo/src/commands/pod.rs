@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::types::api::core::v1::Pod;
+use api::types::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 use lab::LabName;
 use serde_json::json;
 use store::registry::{self, Error as RegistryError};
@@ -143,22 +144,43 @@ fn delete(lab: &LabName, args: &PodDeleteArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(output::NO));
         };
         let uid = pod.metadata.uid.clone();
+        let mut options = DeleteOptions::default();
+        options.preconditions.get_or_insert_default().uid.clone_from(&uid);
         let same = move |pod: &Pod| pod.metadata.uid == uid;
         let pods = Reflector::<Pod>::start_where(&store, Some(&args.namespace), same);
         let mut changed = pods.subscribe();
         pods.wait_synced().await;
-        match registry::delete::<Pod>(&store, &args.namespace, &args.name, &Default::default()).await {
-            Err(error) if !matches!(&error, RegistryError::Store(store::Error::NotFound { .. })) => {
-                return Err(error.into());
-            }
-            _ => {}
+        match registry::delete::<Pod>(&store, &args.namespace, &args.name, &options).await {
+            // Gone meanwhile, or another of its name is there: that one is not meant.
+            Ok(_)
+            | Err(RegistryError::Store(store::Error::NotFound { .. }) | RegistryError::Precondition { .. }) =>
+                {}
+            Err(error) => return Err(error.into()),
         }
-        while pods.get(&args.namespace, &args.name).is_some() {
-            changed.changed().await?;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(args.timeout);
+        while let Some(pod) = pods.get(&args.namespace, &args.name) {
+            if tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
+                let why = lingers(&pod);
+                let message = format!("pod: {} is not gone after {} s: {why}", args.name, args.timeout);
+                return Err(Negative(message).into());
+            }
         }
         line(format!("pod/{} deleted", args.name));
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Why a pod that is being deleted is still there.
+fn lingers(pod: &Pod) -> String {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let stuck = conditions.filter(|condition| condition.reason.as_deref() == Some("FailedKillPod"));
+    if let Some(message) = stuck.filter_map(|condition| condition.message.clone()).next() {
+        return message;
+    }
+    match pod.metadata.finalizers.as_deref().unwrap_or_default() {
+        [] => "its kubelet has not ended it".into(),
+        finalizers => format!("its kubelet has not ended it, or it is held by {}", finalizers.join(", ")),
+    }
 }
 
 /// The cluster that a worker is of.

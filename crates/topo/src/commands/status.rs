@@ -5,12 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use comfy_table::Cell;
-use lab::{LabName, LabStatus};
+use lab::{LabName, LabStatus, PodSummary};
 use runtime::{ComponentKind, ComponentStatus};
 
 use crate::cli::Output;
 use crate::enter::client;
 use crate::output::{self, line, verdict};
+
+/// More pods of a worker are only counted.
+const MOST_NAMED: usize = 4;
 
 pub(crate) fn run(lab: &LabName, form: Output) -> Result<ExitCode> {
     let status = client(lab)?.status()?;
@@ -18,6 +21,11 @@ pub(crate) fn run(lab: &LabName, form: Output) -> Result<ExitCode> {
         Output::Json => output::json(&status)?,
         Output::Table => {
             table(&status);
+            let warnings = status.warnings();
+            if !warnings.is_empty() {
+                line("");
+                warnings.iter().for_each(|warning| line(format_args!("warning: {warning}")));
+            }
             if !status.ready {
                 line("");
                 line(format_args!("not ready; `topo logs NODE` shows what a node's processes say"));
@@ -29,8 +37,17 @@ pub(crate) fn run(lab: &LabName, form: Output) -> Result<ExitCode> {
 
 /// Clusters and their nodes.
 pub(crate) fn table(status: &LabStatus) {
-    let mut table =
-        output::table(&["CLUSTER", "NODE", "ROLE", "ADDRESS", "READY", "RESTARTS", "PID", "COMPONENTS"]);
+    let mut table = output::table(&[
+        "CLUSTER",
+        "NODE",
+        "ROLE",
+        "ADDRESS",
+        "READY",
+        "RESTARTS",
+        "PID",
+        "COMPONENTS",
+        "PODS",
+    ]);
     let number = |n: Option<i32>| n.map_or("-".into(), |n| n.to_string());
     for cluster in &status.clusters {
         for etcd in &cluster.etcd {
@@ -43,6 +60,7 @@ pub(crate) fn table(status: &LabStatus) {
                 Cell::new(etcd.restarts),
                 Cell::new(number(etcd.pid)),
                 Cell::new(if etcd.ready { "etcd (real)" } else { &etcd.message }),
+                Cell::new(""),
             ]);
         }
         let control_plane = &cluster.control_plane;
@@ -55,6 +73,7 @@ pub(crate) fn table(status: &LabStatus) {
             Cell::new(control_plane.restarts),
             Cell::new(number(control_plane.pid)),
             Cell::new(components(control_plane.ready, &control_plane.message, &control_plane.components)),
+            Cell::new(""),
         ]);
         for worker in &cluster.workers {
             table.add_row([
@@ -66,6 +85,7 @@ pub(crate) fn table(status: &LabStatus) {
                 Cell::new(worker.restarts),
                 Cell::new(number(worker.pid)),
                 Cell::new(components(worker.ready, &worker.message, &worker.components)),
+                Cell::new(pods(&worker.pods)),
             ]);
         }
     }
@@ -79,6 +99,7 @@ pub(crate) fn table(status: &LabStatus) {
             Cell::new(helper.restarts),
             Cell::new(number(helper.pid)),
             Cell::new(&helper.message),
+            Cell::new(""),
         ]);
     }
     output::print_table(&table);
@@ -124,7 +145,19 @@ fn components(ready: bool, message: &str, components: &BTreeMap<String, Componen
     if !ready && !message.is_empty() {
         return message.into();
     }
-    let kind = |kind| if kind == ComponentKind::Real { "real" } else { "builtin" };
+    let kind = |kind| if kind == ComponentKind::Real { " (real)" } else { "" };
     let names = components.iter().filter(|(name, _)| *name != "agent");
-    names.map(|(name, c)| format!("{name} ({})", kind(c.kind))).collect::<Vec<_>>().join(", ")
+    names.map(|(name, c)| format!("{name}{}", kind(c.kind))).collect::<Vec<_>>().join(", ")
+}
+
+/// Which there are, or how many.
+fn pods(pods: &[PodSummary]) -> String {
+    if pods.len() > MOST_NAMED {
+        return format!("{} pods", pods.len());
+    }
+    let name = |pod: &PodSummary| match pod.namespace.as_str() {
+        "default" => pod.name.clone(),
+        other => format!("{other}/{}", pod.name),
+    };
+    pods.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lab::init::now;
-use lab::{Client, Event, LabName, LabStatus, Start, StateDir};
+use lab::{Client, Event, LabName, LabStatus, Manifest, Start, StateDir};
 use net::sandbox::IdMap;
-use topology::Topology;
+use topology::{Problems, Topology};
 
 use crate::cli::{ShellArgs, UpArgs};
 use crate::commands::status;
@@ -21,6 +21,7 @@ const MANY: usize = 30;
 pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
     let began = now();
     let topology = load(args.file.as_deref())?;
+    let manifests = manifests(&topology)?;
     if args.check {
         if !args.quiet {
             line(summary(&topology));
@@ -33,6 +34,7 @@ pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
     let start = Start {
         state: &state,
         topology: &topology,
+        manifests: &manifests,
         keep: args.keep.clone(),
         timeout: Duration::from_secs(args.timeout),
         began,
@@ -59,6 +61,31 @@ pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is to be in the clusters from their begin, read and found to be good.
+fn manifests(topology: &Topology) -> Result<Vec<Manifest>> {
+    let mut all = Vec::new();
+    let mut problems = Vec::new();
+    for cluster in &topology.clusters {
+        let mut of_cluster = Vec::new();
+        for name in &cluster.manifests {
+            let text = topology::manifest(name).with_context(|| format!("read manifest {name}"))?;
+            of_cluster.push(control_plane::Manifest { file: name.clone(), text });
+        }
+        let workers: Vec<&str> = cluster.workers.iter().map(|worker| worker.name.as_str()).collect();
+        let wrong = control_plane::check(&cluster.name, &workers, &of_cluster);
+        problems.extend(wrong.err().into_iter().flat_map(|wrong| wrong.0));
+        all.extend(of_cluster.into_iter().map(|manifest| Manifest {
+            cluster: cluster.name.clone(),
+            name: manifest.file,
+            text: manifest.text,
+        }));
+    }
+    // A file of several clusters is wrong once.
+    problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+    problems.dedup();
+    if problems.is_empty() { Ok(all) } else { Err(Problems(problems).into()) }
+}
+
 /// What came up, in how long, and what to type next.
 fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
     let seconds = status.started_in.unwrap_or_default();
@@ -69,11 +96,13 @@ fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
         status::table(status);
     }
     line("");
-    line(format_args!(
-        "lab {lab}: {} and {} ready in {seconds:.2} s",
-        count(status.clusters.len(), "cluster"),
-        count(workers, "worker"),
-    ));
+    let pods: usize = status.clusters.iter().flat_map(|c| &c.workers).map(|worker| worker.pods.len()).sum();
+    let (clusters, workers) = (count(status.clusters.len(), "cluster"), count(workers, "worker"));
+    let what = match pods {
+        0 => format!("{clusters} and {workers}"),
+        _ => format!("{clusters}, {workers} and {}", count(pods, "pod")),
+    };
+    line(format_args!("lab {lab}: {what} ready in {seconds:.2} s"));
     if let IdMap::Single { why } = ids {
         note(format_args!(
             "note: only one user id exists in this lab ({why}); programs that change user stay root in it"
@@ -84,15 +113,31 @@ fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
     }
     let first = status.clusters.first().and_then(|c| c.workers.first()).map_or("C0w1", |w| w.name.as_str());
     let topo = format!("{}{}", own_name(), option(lab));
-    let rows = [
+    let mut rows = vec![
         (format!("{topo} exec {first} -- ip addr"), "run something in a worker".to_owned()),
         (format!("{topo} shell"), format!("the prompt: pingall, net, {first} ping …, help")),
         (format!("{topo} down"), "end it".to_owned()),
     ];
+    if let Some((pod, address)) = two_pods(status) {
+        let ping = format!("{topo} exec {pod} -- ping -c3 {address}");
+        rows.insert(1, (ping, "from a pod to one of another worker".to_owned()));
+    }
     let width = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
     for (command, meaning) in rows {
         line(format_args!("  {command:width$}  {meaning}"));
     }
+}
+
+/// A pod, and the address of one on another worker of its cluster.
+fn two_pods(status: &LabStatus) -> Option<(String, String)> {
+    let cluster = status.clusters.first()?;
+    let mut with_pods = cluster.workers.iter().filter_map(|worker| worker.pods.first());
+    let (first, second) = (with_pods.next()?, with_pods.next()?);
+    let name = match first.namespace.as_str() {
+        "default" => format!("{}/{}", cluster.name, first.name),
+        other => format!("{}/{other}/{}", cluster.name, first.name),
+    };
+    Some((name, second.pod_ip.clone()?))
 }
 
 /// What to type to run this program again: `topo`, if that is what PATH has, else as it was called.

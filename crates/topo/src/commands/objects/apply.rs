@@ -3,48 +3,84 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use api::kinds::{self, NAMESPACES};
 use kubectl::apply::{self, Applied, DryRun};
-use kubectl::document::Document;
+use kubectl::document::{Document, Place};
 use kubectl::format;
 use lab::LabName;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Store;
 
-use super::{Report, documents, with_store};
+use super::{Report, documents, show, with_store};
 use crate::cli::objects::{ApplyArgs, CreateArgs, Form};
-use crate::output::{line, note, raw};
+use crate::output::{line, note};
 
 pub(crate) fn run(lab: &LabName, args: &ApplyArgs) -> Result<ExitCode> {
-    each(lab, args, "apply", async |store, document, dry_run| apply::apply(store, document, dry_run).await)
+    let mut report = Report::new("apply");
+    let documents = from_files(args, &mut report);
+    each(lab, args, report, documents, async |store, document, dry_run| {
+        apply::apply(store, document, dry_run).await
+    })
 }
 
 pub(crate) fn create(lab: &LabName, args: &CreateArgs) -> Result<ExitCode> {
-    each(lab, &args.apply, "create", async |store, document, dry_run| {
+    let mut report = Report::new("create");
+    let documents = match args.what.split_first() {
+        Some((kind, names)) => by_name(kind, names, &mut report),
+        None => from_files(&args.apply, &mut report),
+    };
+    each(lab, &args.apply, report, documents, async |store, document, dry_run| {
         apply::create(store, document, args.save_config, dry_run).await
     })
+}
+
+fn from_files(args: &ApplyArgs, report: &mut Report) -> Vec<Document> {
+    if args.files.files.is_empty() {
+        report.failed(&"must specify -f FILE: a file, a folder, or - for standard input");
+        return Vec::new();
+    }
+    let documents = documents(&args.files, report);
+    if documents.is_empty() && report.worst == 0 {
+        report.failed(&"there are no objects in what was given with -f");
+    }
+    documents
+}
+
+/// Objects that need no more than a name.
+fn by_name(kind: &str, names: &[String], report: &mut Report) -> Vec<Document> {
+    match kinds::by_name(kind) {
+        Ok(info) if *info == NAMESPACES && !names.is_empty() => {}
+        Ok(info) if *info == NAMESPACES => report.failed(&"a namespace needs a name"),
+        Ok(info) => {
+            report.failed(&format_args!("{} are created from files: topo create -f FILE", info.plural));
+        }
+        Err(error) => report.failed(&error),
+    }
+    if report.worst > 0 {
+        return Vec::new();
+    }
+    let place = Place { file: "command line".into(), document: 1, of: 1, line: 1 };
+    let document = |name: &String| Document {
+        place: place.clone(),
+        info: &NAMESPACES,
+        object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+    };
+    names.iter().map(document).collect()
 }
 
 /// Does it to every document; a bad one does not keep the others back.
 fn each(
     lab: &LabName,
     args: &ApplyArgs,
-    verb: &'static str,
+    mut report: Report,
+    documents: Vec<Document>,
     act: impl AsyncFn(&Store, &Document, DryRun) -> kubectl::Result<Applied>,
 ) -> Result<ExitCode> {
-    let mut report = Report::new(verb);
-    if args.files.files.is_empty() {
-        report.failed(&"must specify -f FILE: a file, a folder, or - for standard input");
+    if let Some(Form::Wide | Form::Columns(_)) = args.output {
+        report.failed(&"tables are for `topo get`; here json, yaml, name or jsonpath=…");
         return Ok(report.code());
     }
-    if args.output == Some(Form::Wide) {
-        report.failed(&"-o wide is for `topo get`; here json, yaml or name");
-        return Ok(report.code());
-    }
-    let documents = documents(&args.files, &mut report);
     if documents.is_empty() {
-        if report.worst == 0 {
-            report.failed(&format_args!("no objects passed to {verb}"));
-        }
         return Ok(report.code());
     }
     with_store(lab, args.place.cluster.as_deref(), async |store| {
@@ -52,14 +88,13 @@ fn each(
         let mut objects = Vec::new();
         let insisted = args.place.namespace.is_some();
         for mut document in documents {
-            let place = document.place.to_string();
             let done = match apply::settle(&mut document, args.place.namespace(), insisted) {
                 Ok(()) => act(&store, &document, dry_run).await,
                 Err(error) => Err(error),
             };
             match done {
                 Ok(applied) => told(&applied, args.output.as_ref(), dry_run, &mut objects),
-                Err(error) => report.error_at(&place, &error),
+                Err(error) => report.error_at(&document.place, &error),
             }
         }
         print(objects, args.output.as_ref());
@@ -73,9 +108,9 @@ fn told(applied: &Applied, form: Option<&Form>, dry_run: DryRun, objects: &mut V
         note(format_args!("Warning: {warning}"));
     }
     match form {
-        None | Some(Form::Wide) => line(applied.text(dry_run)),
+        None | Some(Form::Wide | Form::Columns(_)) => line(applied.text(dry_run)),
         Some(Form::Name) => line(format::reference_of(applied.info, &applied.object)),
-        Some(Form::Json | Form::Yaml) => objects.push(applied.object.clone()),
+        Some(Form::Json | Form::Yaml | Form::JsonPath(_)) => objects.push(applied.object.clone()),
     }
 }
 
@@ -85,8 +120,7 @@ fn print(mut objects: Vec<Value>, form: Option<&Form>) {
         1 => objects.remove(0),
         _ => format::list(objects),
     };
-    match form {
-        Some(Form::Yaml) => raw(format::yaml(&all).as_bytes()),
-        _ => raw(format::json(&all).as_bytes()),
+    if let Some(form) = form {
+        show(form, &all);
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(lab: &LabName, args: &DeleteArgs) -> Result<ExitCode> {
                 let settled = apply::settle(&mut document, args.place.namespace(), insisted);
                 match settled {
                     Ok(()) => job.named(&store, document.info, &document.object).await,
-                    Err(error) => job.report.error_at(&document.place.to_string(), &error),
+                    Err(error) => job.report.error_at(&document.place, &error),
                 }
             }
             job.end(&store).await

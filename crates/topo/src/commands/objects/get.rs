@@ -10,96 +10,109 @@ use kubectl::printers::{self, Options};
 use kubectl::query::{Found, Scope, find};
 use kubectl::table::Widths;
 use kubectl::targets::{Target, Targets};
-use kubectl::{Error, apply, format};
+use kubectl::{Error, columns, format};
 use lab::LabName;
 use serde_json::Value;
-use store::Store;
 
-use super::{Report, documents, fatal, interrupted, scope, with_store};
+use super::{Report, fatal, from_files, interrupted, reader_gone, scope, show, with_store};
 use crate::cli::objects::{Form, GetArgs};
 use crate::output::{line, note, raw};
 
 const VERB: &str = "get";
 
+/// What is to be shown, and from where.
+struct Wanted {
+    each: Vec<(Target, Scope)>,
+    /// One object, by its name: it is shown as itself.
+    single: bool,
+    /// Where all of them are looked for; none for those of files.
+    scope: Option<Scope>,
+}
+
+impl Wanted {
+    fn of(targets: Targets, scope: Scope) -> Self {
+        let single = targets.single;
+        let each = targets.each.into_iter().map(|target| (target, scope.clone())).collect();
+        Self { each, single, scope: Some(scope) }
+    }
+
+    fn options(&self, args: &GetArgs) -> Options {
+        let first = self.each.first().map(|(target, _)| target.info);
+        Options {
+            wide: args.output == Some(Form::Wide),
+            namespace: self.scope.as_ref().is_some_and(|scope| scope.namespace.is_none()),
+            kind: self.each.iter().any(|(target, _)| Some(target.info) != first),
+            show_labels: args.show_labels,
+            label_columns: args.label_columns.clone(),
+        }
+    }
+}
+
 pub(crate) fn run(lab: &LabName, args: &GetArgs) -> Result<ExitCode> {
     let mut report = Report::new(VERB);
-    let asked = if args.files.files.is_empty() { asked(args) } else { Ok(from_files(args, &mut report)) };
-    let (targets, scope) = match asked {
-        Ok(asked) => asked,
+    let wanted = if args.files.files.is_empty() {
+        asked(args)
+    } else {
+        let each = from_files(&args.files, &args.place, &mut report);
+        Ok(Wanted { single: each.len() == 1, each, scope: None })
+    };
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
         Err(error) => return Ok(fatal(VERB, &error)),
     };
-    if targets.each.is_empty() {
+    if wanted.each.is_empty() {
         return Ok(report.code());
     }
     let watch = args.watch || args.watch_only;
-    if watch && targets.each.len() > 1 {
+    if watch && wanted.each.len() > 1 {
         let why = "you may only specify a single resource type to watch";
         return Ok(fatal(VERB, &Error::Usage(why.into())));
     }
     with_store(lab, args.place.cluster.as_deref(), async |store| {
         if watch {
             return tokio::select! {
-                code = watch::run(&store, args, &targets.each[0], &scope) => code,
+                code = watch::run(&store, args, &wanted) => code,
                 code = interrupted() => code,
+                () = reader_gone() => Ok(ExitCode::SUCCESS),
             };
         }
         let mut found = Vec::new();
-        for target in &targets.each {
-            found.push(find_in(&store, target, &scope).await);
+        for (target, scope) in &wanted.each {
+            let mut one = find(&store, target, scope).await;
+            if let Some(path) = &args.sort_by {
+                columns::sort_by(&mut one.objects, path);
+            }
+            found.push(one);
         }
-        print(args, &targets, &scope, found, &mut report);
+        print(args, &wanted, &found, &mut report);
         Ok(report.code())
     })
 }
 
-fn asked(args: &GetArgs) -> kubectl::Result<(Targets, Scope)> {
+fn asked(args: &GetArgs) -> kubectl::Result<Wanted> {
     let targets = Targets::parse(&args.what)?;
     let scope = scope(&args.place, &args.selectors)?;
     scope.check(&targets)?;
-    Ok((targets, scope))
+    Ok(Wanted::of(targets, scope))
 }
 
-/// The objects that files name, as words: a namespace that a file names stands before the name.
-fn from_files(args: &GetArgs, report: &mut Report) -> (Targets, Scope) {
-    let mut each = Vec::new();
-    for mut document in documents(&args.files, report) {
-        let insisted = args.place.namespace.is_some();
-        if let Err(error) = apply::settle(&mut document, args.place.namespace(), insisted) {
-            report.error_at(&document.place.to_string(), &error);
-            continue;
-        }
-        let text =
-            |pointer: &str| document.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
-        each.push(Target { info: document.info, names: Some(vec![name]) });
-    }
-    let single = each.len() == 1;
-    (Targets { each, single }, Scope::default())
-}
-
-/// As [`find`]; a name from a file has its namespace before it.
-async fn find_in(store: &Store, target: &Target, scope: &Scope) -> Found {
-    if let Some([name]) = target.names.as_deref()
-        && let Some((namespace, name)) = name.split_once('/')
-    {
-        let target = Target { info: target.info, names: Some(vec![name.into()]) };
-        return find(store, &target, &Scope::of(namespace)).await;
-    }
-    find(store, target, scope).await
-}
-
-fn print(args: &GetArgs, targets: &Targets, scope: &Scope, found: Vec<Found>, report: &mut Report) {
+fn print(args: &GetArgs, wanted: &Wanted, found: &[Found], report: &mut Report) {
     let nothing = found.iter().all(|found| found.objects.is_empty());
     match &args.output {
-        None | Some(Form::Wide) => tables(args, targets, scope, &found),
+        None | Some(Form::Wide) => tables(args, wanted, found),
         Some(Form::Name) => {
-            for found in &found {
+            for found in found {
                 for object in &found.objects {
                     line(format::reference_of(found.info, object));
                 }
             }
         }
-        Some(form) => document(form, targets, &found),
+        Some(Form::Columns(columns)) => {
+            let objects: Vec<_> = found.iter().flat_map(|found| found.objects.clone()).collect();
+            let table = columns.table(&objects);
+            raw(table.text_as(&mut Widths::default(), !args.no_headers).as_bytes());
+        }
+        Some(form) => document(form, wanted, found),
     }
     let mut failed = false;
     for error in found.iter().flat_map(|found| &found.errors) {
@@ -110,8 +123,8 @@ fn print(args: &GetArgs, targets: &Targets, scope: &Scope, found: Vec<Found>, re
     }
     let table = matches!(args.output, None | Some(Form::Wide));
     if nothing && table && !failed && !args.ignore_not_found {
-        let namespaced = targets.each.iter().all(|target| target.info.namespaced);
-        match &scope.namespace {
+        let namespaced = wanted.each.iter().all(|(target, _)| target.info.namespaced);
+        match wanted.scope.as_ref().and_then(|scope| scope.namespace.as_ref()) {
             Some(namespace) if namespaced => {
                 note(format_args!("No resources found in {namespace} namespace."));
             }
@@ -121,8 +134,8 @@ fn print(args: &GetArgs, targets: &Targets, scope: &Scope, found: Vec<Found>, re
 }
 
 /// A table for each kind, a blank line between them.
-fn tables(args: &GetArgs, targets: &Targets, scope: &Scope, found: &[Found]) {
-    let options = options(args, targets, scope);
+fn tables(args: &GetArgs, wanted: &Wanted, found: &[Found]) {
+    let options = wanted.options(args);
     let mut first = true;
     for (info, objects) in by_kind(found) {
         if objects.is_empty() {
@@ -148,34 +161,16 @@ fn by_kind(found: &[Found]) -> Vec<(&'static KindInfo, Vec<Value>)> {
     kinds
 }
 
-fn options(args: &GetArgs, targets: &Targets, scope: &Scope) -> Options {
-    Options {
-        wide: args.output == Some(Form::Wide),
-        namespace: scope.namespace.is_none() && args.files.files.is_empty(),
-        kind: targets.mixed(),
-        show_labels: args.show_labels,
-        label_columns: args.label_columns.clone(),
-    }
-}
-
-fn document(form: &Form, targets: &Targets, found: &[Found]) {
+fn document(form: &Form, wanted: &Wanted, found: &[Found]) {
     let mut objects: Vec<Value> = found.iter().flat_map(|found| found.objects.clone()).collect();
     objects.iter_mut().for_each(format::hide_managed_fields);
     let value = match objects.pop() {
-        Some(object) if targets.single => object,
-        None if targets.single => return,
+        Some(object) if wanted.single => object,
+        None if wanted.single => return,
         last => {
             objects.extend(last);
             format::list(objects)
         }
     };
     show(form, &value);
-}
-
-/// One value as JSON or YAML.
-fn show(form: &Form, value: &Value) {
-    match form {
-        Form::Yaml => raw(format::yaml(value).as_bytes()),
-        _ => raw(format::json(value).as_bytes()),
-    }
 }

@@ -11,11 +11,12 @@ use kubectl::format;
 use kubectl::printers::{self, Options};
 use kubectl::query::{Scope, list};
 use kubectl::table::Widths;
-use kubectl::targets::{Target, Targets};
+use kubectl::targets::Target;
 use serde_json::Value;
 use store::{Event, Store};
 
-use super::{Report, VERB, options, show};
+use super::super::show;
+use super::{Report, VERB, Wanted};
 use crate::cli::objects::{Form, GetArgs};
 use crate::output::{line, note, raw};
 
@@ -33,13 +34,13 @@ struct Watcher<'a> {
     shown: BTreeMap<(String, String), Value>,
 }
 
-pub(super) async fn run(store: &Store, args: &GetArgs, target: &Target, scope: &Scope) -> Result<ExitCode> {
-    let targets = Targets { each: vec![target.clone()], single: false };
+pub(super) async fn run(store: &Store, args: &GetArgs, wanted: &Wanted) -> Result<ExitCode> {
+    let Some((target, scope)) = wanted.each.first() else { return Ok(ExitCode::SUCCESS) };
     let mut watcher = Watcher {
         args,
         target,
         scope,
-        options: options(args, &targets, scope),
+        options: wanted.options(args),
         widths: Widths::default(),
         header: !args.no_headers,
         shown: BTreeMap::new(),
@@ -152,6 +153,10 @@ impl Watcher<'_> {
                 for object in objects {
                     line(format::reference_of(info, object));
                 }
+            }
+            Some(Form::Columns(columns)) => {
+                let table = columns.table(objects);
+                raw(table.text_as(&mut self.widths, std::mem::take(&mut self.header)).as_bytes());
             }
             Some(form) => {
                 for object in objects {

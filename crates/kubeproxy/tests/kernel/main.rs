@@ -1,0 +1,8 @@
+//! The proxy against the real kernel, with packets.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod faults;
+mod lab;
+mod policies;
+mod services;
+mod virtual_ips;
