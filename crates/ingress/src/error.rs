@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no nginx.
-    #[error("nginx is not on this machine")]
+    #[error("nginx is not on this machine (apt install nginx-light)")]
     NoNginx,
     /// nginx is there, and does not say which version it is.
     #[error("{} -v says {said:?}, which is no version of nginx", program.display())]

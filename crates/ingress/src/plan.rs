@@ -28,6 +28,7 @@ use store::Objects;
 use crate::model::{Model, Owner};
 
 use backend::Backends;
+pub(crate) use backend::service_behind;
 use draft::Draft;
 
 /// The objects from which a plan is made, as of one moment.

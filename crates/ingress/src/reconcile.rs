@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use runtime::{Backoff, Health, chain};
 use store::{ObjectName, Store};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::apply::{Generations, Nginx, Proxy};
 use crate::error::{Error, Refusal};
 use crate::model::Owner;
 use crate::plan::{Cluster, Except, Plan, Problem, Settings, plan};
-use crate::render::{Rendered, Setup, render};
+use crate::render::{ACCESS_LOG, Rendered, Setup, render};
 use crate::sources::Sources;
 use crate::tell::Teller;
 
@@ -46,6 +48,8 @@ pub struct Options {
     pub address: IpAddr,
     /// Its folder, as `/run/lab/C0w1/ingress`: configurations, sockets, logs.
     pub folder: PathBuf,
+    /// Where a line for each request is written; `access.log` in the folder if it is not said.
+    pub access_log: Option<PathBuf>,
     /// Where `/metrics` and `/healthz` are.
     pub metrics_port: Option<u16>,
     /// How many processes share the work. Each takes endpoints in its own turn, so with one it is the turn
@@ -67,6 +71,7 @@ impl Options {
             settings,
             address,
             folder,
+            access_log: None,
             metrics_port: Some(10_254),
             processes: 1,
             keep: Duration::from_secs(1),
@@ -96,10 +101,10 @@ where
     P: Proxy,
     M: Fn(&Options) -> Result<(P, crate::render::Version), Error>,
 {
-    let sources = Sources::start(&store, &options.settings.node);
+    let changed = Arc::<Notify>::default();
+    let sources = Sources::start(&store, &options.settings.node, changed.clone());
     health.set(COMPONENT, false, "waiting for etcd");
-    sources.wait_synced().await;
-    let teller = Teller::start(&store, &options.settings, &options.address.to_string());
+    let teller = Teller::start(&store, &options.settings, &options.address.to_string(), changed);
     let setup = Setup {
         superuser: nix::unistd::geteuid().is_root(),
         processes: options.processes,
@@ -107,6 +112,7 @@ where
         keep: u32::try_from(options.keep.as_millis()).unwrap_or(u32::MAX),
         metrics_port: options.metrics_port,
         resolver: options.settings.resolver,
+        access_log: options.access_log.as_ref().map_or(ACCESS_LOG.into(), |path| path.display().to_string()),
         ..Setup::default()
     };
     let mut controller = Controller {
@@ -123,7 +129,7 @@ where
         backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
         retry: None,
     };
-    controller.run(&sources).await;
+    controller.run(sources).await;
 }
 
 struct Controller<P, M> {
@@ -149,10 +155,13 @@ where
     P: Proxy,
     M: Fn(&Options) -> Result<(P, crate::render::Version), Error>,
 {
-    async fn run(&mut self, sources: &Sources) {
+    async fn run(&mut self, mut sources: Sources) {
         loop {
             let began = Instant::now();
-            self.reconcile(sources).await;
+            if self.look_after(sources.complete()).await {
+                continue;
+            }
+            self.reconcile(&sources).await;
             // Planning all over again for each of many changes would leave no time for anything else.
             let retiring = self.proxy.as_ref().map_or(0, Proxy::retiring);
             let spacing = SPACING * u32::try_from(retiring).unwrap_or(u32::MAX);
@@ -242,6 +251,8 @@ where
         if self.proxy.is_none() {
             let (proxy, version) = (self.make)(&self.options)?;
             self.setup.version = version;
+            let (major, minor, patch) = version;
+            self.health.identify(COMPONENT, &format!("nginx {major}.{minor}.{patch}"), "");
             self.proxy = Some(proxy);
         }
         Ok(())

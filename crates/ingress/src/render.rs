@@ -39,6 +39,8 @@ pub struct Setup {
     pub keep: u32,
     /// Where `/metrics` and `/healthz` are; nowhere if none.
     pub metrics_port: Option<u16>,
+    /// Where a line for each request is written, absolute or seen from the configuration's folder.
+    pub access_log: String,
     /// The cluster's DNS server.
     pub resolver: Option<IpAddr>,
 }
@@ -52,6 +54,7 @@ impl Default for Setup {
             connections: 1024,
             keep: 1000,
             metrics_port: None,
+            access_log: ACCESS_LOG.into(),
             resolver: None,
         }
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::events::{NORMAL, Recorder, WARNING};
 use store::leader::{Candidate, Standing};
 use store::{Error, Object, ObjectName, Objects, Store};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::model::Owner;
@@ -36,7 +36,11 @@ pub(crate) struct Teller {
     served: BTreeSet<Owner>,
     controllers: BTreeSet<String>,
     desired: watch::Sender<Desired>,
-    _tasks: JoinSet<()>,
+    /// Who wants to lead, until there is something to be told by one alone.
+    candidate: Option<Candidate>,
+    /// Woken when this one leads.
+    changed: Arc<Notify>,
+    tasks: JoinSet<()>,
 }
 
 /// What the statuses are to be.
@@ -52,33 +56,44 @@ struct Desired {
 }
 
 impl Teller {
-    /// One for a node, whose clients find it at `address`.
-    pub(crate) fn start(store: &Store, settings: &Settings, address: &str) -> Self {
+    /// One for a node, whose clients find it at `address`. `changed` is told when there may be more to tell.
+    pub(crate) fn start(store: &Store, settings: &Settings, address: &str, changed: Arc<Notify>) -> Self {
         let node = settings.node.as_str();
         let mut tasks = JoinSet::new();
-        let leads = Arc::new(AtomicBool::new(false));
-        let candidate = Candidate::new(store, LEASE, node);
-        let standing = leads.clone();
-        tasks.spawn(async move {
-            let tell = |now: &Standing| standing.store(*now == Standing::Leads, Ordering::Relaxed);
-            candidate.run(std::future::pending, tell).await;
-        });
         let (desired, wanted) = watch::channel(Desired::default());
         tasks.spawn(write_statuses(store.clone(), address.into(), wanted));
         Self {
             recorder: Recorder::new(store, "knetsim-ingress", node),
             node: node.into(),
-            leads,
+            leads: Arc::default(),
             told: BTreeSet::new(),
             served: BTreeSet::new(),
             controllers: settings.gateway_controllers.clone(),
             desired,
-            _tasks: tasks,
+            candidate: Some(Candidate::new(store, LEASE, node)),
+            changed,
+            tasks,
         }
+    }
+
+    /// Takes part in the election: there are objects that all nodes see alike.
+    fn stand(&mut self) {
+        let Some(candidate) = self.candidate.take() else { return };
+        let (leads, changed) = (self.leads.clone(), self.changed.clone());
+        self.tasks.spawn(async move {
+            let tell = |now: &Standing| {
+                leads.store(*now == Standing::Leads, Ordering::Relaxed);
+                changed.notify_one();
+            };
+            candidate.run(std::future::pending, tell).await;
+        });
     }
 
     /// Tells of a plan that is in service, or why it is not.
     pub(crate) fn tell(&mut self, cluster: &Cluster, plan: &Plan, failure: Option<&str>) {
+        if !cluster.ingresses.is_empty() || !cluster.gateway_classes.is_empty() {
+            self.stand();
+        }
         self.events(cluster, plan);
         let mut desired = desired(cluster, plan, failure);
         if self.leads.load(Ordering::Relaxed) && failure.is_none() {

@@ -257,6 +257,15 @@ fn at_port(address: IpAddr, port: i32) -> String {
     }
 }
 
+/// Endpoints behind a service's port, by its number: those that take requests, and all.
+pub(crate) fn service_behind(cluster: &Cluster, service: &ObjectName, port: i32) -> Option<(usize, usize)> {
+    let backends = Backends::new(cluster, &Settings::new(""));
+    let ports = backends.services.get(service)?.spec.as_ref()?.ports.as_deref()?;
+    let port = find_port(service, ports, PortRef::Number(port)).ok()?;
+    let (endpoints, total) = backends.endpoints(service, port);
+    Some((endpoints.len(), total))
+}
+
 /// Who gets requests of a choice, and how many percent of them where that is by chance.
 pub(super) fn shares(
     choice: &Choice,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::writer::Writer;
-use super::{ACCESS_LOG, CONTROL, METRICS, Setup, choice, has_name};
+use super::{CONTROL, METRICS, Setup, choice, has_name};
 use crate::model::{Action, Balance, Case, Host, Limit, Model, Protocol};
 use crate::text::{DOLLAR, Word};
 
@@ -51,7 +51,7 @@ pub(super) fn http(out: &mut Writer, model: &Model, setup: &Setup) {
     // nginx wants to know these before the first map.
     sizes(out, model);
     out.gap();
-    log(out, model);
+    log(out, model, setup);
     out.gap();
     clients(out, model, setup);
     out.gap();
@@ -67,9 +67,9 @@ pub(super) fn http(out: &mut Writer, model: &Model, setup: &Setup) {
     control(out, setup);
 }
 
-fn log(out: &mut Writer, model: &Model) {
+fn log(out: &mut Writer, model: &Model, setup: &Setup) {
     out.put("log_format", ["knetsim".into(), "escape=json".into(), LOG.into()]);
-    let words = [ACCESS_LOG.into(), "knetsim".into(), "buffer=32k".into(), "flush=100ms".into()];
+    let words = [Word::text(&setup.access_log), "knetsim".into(), "buffer=32k".into(), "flush=100ms".into()];
     out.put("access_log", words);
     // A request that no location of an object has taken has no route.
     out.put("uninitialized_variable_warn", ["off".into()]);
