@@ -6,10 +6,12 @@
 //! - `manifests`: what the topology file declares ([`check`] finds what is wrong with it beforehand);
 //! - controllers and scheduler;
 //! - `dns`: the cluster's DNS, a Deployment;
+//! - `classes`: those of Ingresses and Gateways that every cluster has;
 //! - `pods`: whether those of them that are pods have become ready;
 //! - `ingresses`: whether the ingresses by hand among them are served.
 
 mod addons;
+mod classes;
 mod ingresses;
 mod manifest;
 mod manifests;
@@ -111,6 +113,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     if options.dns {
         tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
     }
+    let (marker, applied) = (folder("classes.made"), manifests_applied.clone());
+    tasks.spawn(classes::run(store.clone(), marker, applied));
     if !ingresses.is_empty() {
         let (marker, applied) = (folder("ingresses.ready"), manifests_applied.clone());
         tasks.spawn(ingresses::run(store.clone(), ingresses, marker, applied, health.clone()));

@@ -83,8 +83,8 @@ pub const CONTROLLER: &str = "knetsim.dev/ingress";
 pub const INGRESS_NGINX: &str = "k8s.io/ingress-nginx";
 /// The name of this controller in a GatewayClass.
 pub const GATEWAY_CONTROLLER: &str = "knetsim.dev/gateway-controller";
-/// The name in the classes of Gateway API's own examples, which are served too.
-pub const EXAMPLE_CONTROLLER: &str = "acme.io/gateway-controller";
+/// The names in the classes of the examples of Gateway API and of Kubernetes' documentation, which are served too.
+pub const EXAMPLE_CONTROLLERS: [&str; 2] = ["acme.io/gateway-controller", "example.com/gateway-controller"];
 
 impl Settings {
     /// What is usual on a node: ports 80 and 443, the classes of this controller and of ingress-nginx.
@@ -93,7 +93,11 @@ impl Settings {
         Self {
             node: node.into(),
             controllers: [CONTROLLER, INGRESS_NGINX].map(str::to_owned).into(),
-            gateway_controllers: [GATEWAY_CONTROLLER, EXAMPLE_CONTROLLER].map(str::to_owned).into(),
+            gateway_controllers: [[GATEWAY_CONTROLLER].as_slice(), &EXAMPLE_CONTROLLERS]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             classless: true,
             http_port: 80,
             https_port: 443,

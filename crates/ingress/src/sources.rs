@@ -21,9 +21,10 @@ pub(crate) struct Sources {
     ingresses: Reflector<Ingress>,
     node_ingresses: Reflector<NodeIngress>,
     gateway_classes: Reflector<GatewayClass>,
-    /// Once there are Ingresses or classes of gateways.
+    gateways: Reflector<Gateway>,
+    /// Once there are Ingresses or gateways.
     behind: Option<Behind>,
-    /// Once there are classes of gateways.
+    /// Once there are gateways.
     gateway: Option<GatewayApi>,
     /// Told when any of them has changed.
     changed: Arc<Notify>,
@@ -39,10 +40,9 @@ struct Behind {
     secrets: Reflector<Secret>,
 }
 
-/// Gateway API beside its classes.
+/// Gateway API beside gateways and their classes.
 #[derive(Debug)]
 struct GatewayApi {
-    gateways: Reflector<Gateway>,
     http_routes: Reflector<HTTPRoute>,
     grants: Reflector<ReferenceGrant>,
     namespaces: Reflector<Namespace>,
@@ -58,6 +58,7 @@ impl Sources {
             ingresses: Reflector::start(store, None),
             node_ingresses: Reflector::start_where(store, None, own),
             gateway_classes: Reflector::start(store, None),
+            gateways: Reflector::start(store, None),
             behind: None,
             gateway: None,
             changed,
@@ -66,6 +67,7 @@ impl Sources {
         follow(&this.ingresses, &this.changed, &mut this.tasks);
         follow(&this.node_ingresses, &this.changed, &mut this.tasks);
         follow(&this.gateway_classes, &this.changed, &mut this.tasks);
+        follow(&this.gateways, &this.changed, &mut this.tasks);
         this
     }
 
@@ -74,7 +76,8 @@ impl Sources {
         self.ingresses.wait_synced().await;
         self.node_ingresses.wait_synced().await;
         self.gateway_classes.wait_synced().await;
-        let has_gateways = !self.gateway_classes.snapshot().is_empty();
+        self.gateways.wait_synced().await;
+        let has_gateways = !self.gateways.snapshot().is_empty();
         if has_gateways || !self.ingresses.snapshot().is_empty() {
             let behind = self.behind.get_or_insert_with(|| Behind {
                 classes: of(&self.store, &self.changed, &mut self.tasks),
@@ -89,12 +92,10 @@ impl Sources {
         }
         if has_gateways {
             let gateway = self.gateway.get_or_insert_with(|| GatewayApi {
-                gateways: of(&self.store, &self.changed, &mut self.tasks),
                 http_routes: of(&self.store, &self.changed, &mut self.tasks),
                 grants: of(&self.store, &self.changed, &mut self.tasks),
                 namespaces: of(&self.store, &self.changed, &mut self.tasks),
             });
-            gateway.gateways.wait_synced().await;
             gateway.http_routes.wait_synced().await;
             gateway.grants.wait_synced().await;
             gateway.namespaces.wait_synced().await;
@@ -112,6 +113,7 @@ impl Sources {
             ingresses: self.ingresses.snapshot(),
             node_ingresses: self.node_ingresses.snapshot(),
             gateway_classes: self.gateway_classes.snapshot(),
+            gateways: self.gateways.snapshot(),
             ..Cluster::default()
         };
         if let Some(behind) = &self.behind {
@@ -121,7 +123,6 @@ impl Sources {
             cluster.secrets = behind.secrets.snapshot();
         }
         if let Some(gateway) = &self.gateway {
-            cluster.gateways = gateway.gateways.snapshot();
             cluster.http_routes = gateway.http_routes.snapshot();
             cluster.grants = gateway.grants.snapshot();
             cluster.namespaces = gateway.namespaces.snapshot();
@@ -131,10 +132,14 @@ impl Sources {
 
     /// What is stored under these keys is no object of its kind.
     pub(crate) fn invalid(&self) -> Vec<String> {
-        let mut all =
-            vec![self.ingresses.status(), self.node_ingresses.status(), self.gateway_classes.status()];
+        let mut all = vec![
+            self.ingresses.status(),
+            self.node_ingresses.status(),
+            self.gateway_classes.status(),
+            self.gateways.status(),
+        ];
         if let Some(gateway) = &self.gateway {
-            all.extend([gateway.gateways.status(), gateway.http_routes.status(), gateway.grants.status()]);
+            all.extend([gateway.http_routes.status(), gateway.grants.status()]);
         }
         let invalid = all.iter().flat_map(|status| status.borrow().invalid.clone());
         invalid.map(|(key, why)| format!("{key}: {why}")).collect()

@@ -91,7 +91,13 @@ impl Teller {
 
     /// Tells of a plan that is in service, or why it is not.
     pub(crate) fn tell(&mut self, cluster: &Cluster, plan: &Plan, failure: Option<&str>) {
-        if !cluster.ingresses.is_empty() || !cluster.gateway_classes.is_empty() {
+        let is_silent = |class: &Arc<api::gateway::GatewayClass>| {
+            class.status.is_none() && self.controllers.contains(&class.spec.controller_name)
+        };
+        if !cluster.ingresses.is_empty()
+            || !cluster.gateways.is_empty()
+            || cluster.gateway_classes.values().any(is_silent)
+        {
             self.stand();
         }
         self.events(cluster, plan);

@@ -5,6 +5,7 @@
 mod annotations;
 mod by_hand;
 mod examples;
+mod gateways;
 mod load;
 mod matching;
 mod nasty;

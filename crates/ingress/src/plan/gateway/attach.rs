@@ -13,7 +13,8 @@ use crate::plan::Cluster;
 use crate::plan::backend::Backends;
 use crate::plan::draft::Draft;
 
-/// Attaches a route to the listeners of this controller's gateways; says how that went at each parent.
+/// Attaches a route to the listeners of this controller's gateways; says how that went at each parent. One that
+/// names no parent, as those of the guide on traffic splitting, has all gateways of its namespace.
 pub(super) fn attach(
     cluster: &Cluster,
     backends: &Backends<'_>,
@@ -25,7 +26,13 @@ pub(super) fn attach(
 ) -> Vec<Parent> {
     let mut parents = Vec::new();
     let mut rules = None;
-    for reference in &route.spec.parent_refs {
+    let of_namespace: Vec<ParentRef> = if route.spec.parent_refs.is_empty() {
+        let same = gateways.iter().filter(|gateway| gateway.owner.namespace == owner.namespace);
+        same.map(|gateway| ParentRef { name: gateway.owner.name.clone(), ..ParentRef::default() }).collect()
+    } else {
+        Vec::new()
+    };
+    for reference in route.spec.parent_refs.iter().chain(&of_namespace) {
         let Some(gateway) = gateways.iter_mut().find(|gateway| is_meant(reference, owner, gateway)) else {
             continue;
         };
