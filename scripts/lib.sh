@@ -19,6 +19,7 @@ ping      | iputils-ping     | iputils           | iputils   | iputils          
 ifconfig  | net-tools        | net-tools         | net-tools | net-tools-deprecated | to run: the course types ifconfig
 tcpdump   | tcpdump          | tcpdump           | tcpdump   | tcpdump              | to run: see the packets
 curl      | curl             | curl              | curl      | curl                 | to run: ask services and ingresses
+nginx     | nginx-light,nginx | nginx            | nginx     | nginx                | to run: ingresses, and pods of the image nginx
 etcdctl   | etcd-client,etcd | etcd              | etcd      | etcdctl              | to run: look into the stores
 newuidmap | uidmap           | shadow-utils      | shadow    | shadow               | to run: labs without root
 TABLE
@@ -179,9 +180,9 @@ package_list() {
 
 # --- apt -----------------------------------------------------------------------------------------
 
-# Debian starts a service when it installs etcd. knetsim starts its own etcd inside the lab, so
+# Debian starts a service when it installs etcd or nginx. knetsim starts its own inside the lab, so
 # nothing may run on the host that did not run before. For the time of the installation a
-# policy-rc.d refuses this one service and no other; afterwards it is switched off for the next boot.
+# policy-rc.d refuses these services and no other; afterwards they are switched off for the next boot.
 # A policy that the machine already has stays as it is; the switching off then stops the service.
 policy_file=/usr/sbin/policy-rc.d
 policy_ours=false
@@ -194,7 +195,7 @@ hold_services() {
 #!/bin/sh
 # Written by knetsim for the time of one apt-get install; if it is still here, delete it.
 for argument in "$@"; do
-  case $argument in etcd | etcd.service) exit 101 ;; esac
+  case $argument in etcd | etcd.service | nginx | nginx.service) exit 101 ;; esac
 done
 exit 0
 POLICY
@@ -207,20 +208,21 @@ release_services() {
   as_root rm -f "$policy_file"
 }
 
-disable_etcd_service() {
+# disable_service NAME
+disable_service() {
   if [[ -d /run/systemd/system ]]; then
-    as_root systemctl disable --quiet --now etcd.service
+    as_root systemctl disable --quiet --now "$1.service"
   elif command -v systemctl >/dev/null; then
-    as_root systemctl disable --quiet etcd.service
-  elif [[ -e /etc/init.d/etcd ]]; then
-    as_root update-rc.d etcd disable
+    as_root systemctl disable --quiet "$1.service"
+  elif [[ -e /etc/init.d/$1 ]]; then
+    as_root update-rc.d "$1" disable
   fi
-  printf 'etcd is installed, its service is not started: knetsim runs its own in the lab\n'
+  printf '%s is installed, its service is not started: knetsim runs its own in the lab\n' "$1"
 }
 
 # apt_install MISSING-NEEDS EXTRA-PACKAGE…
 apt_install() {
-  local needs=$1 alternatives packages=()
+  local needs=$1 alternatives service packages=()
   shift
   as_root apt-get update -q || printf '%s: apt-get update failed, trying with the lists there are\n' "$me" >&2
   while IFS= read -r alternatives; do
@@ -235,9 +237,11 @@ apt_install() {
     fail "apt-get could not install: ${packages[*]}" \
       "on Ubuntu, etcd is in the component universe: add-apt-repository universe"
   release_services
-  if [[ " ${packages[*]} " == *" etcd"* ]]; then
-    disable_etcd_service
-  fi
+  for service in etcd nginx; do
+    if [[ " ${packages[*]} " == *" $service"* ]]; then
+      disable_service "$service"
+    fi
+  done
   hash -r
   needs=$(missing_of <<<"$needs")
   [[ -z $needs ]] || fail "installed, but still not there: $(cut -d ' ' -f 1 <<<"$needs" | tr '\n' ' ')"

@@ -5,6 +5,7 @@
 //!
 //! - kubelet: the node's objects, its pods;
 //! - kube-proxy: services, in the kernel's nftables;
+//! - ingress: nginx, as Ingresses, Gateways and ingresses by hand want it;
 //! - flannel: the daemon, the real one as a child (`flanneld`) or ours as a task (`network` decides);
 //! - flannel's CNI plugin, and the configuration through which a runtime finds it (`plugins`).
 
@@ -15,7 +16,7 @@ mod plugins;
 mod pods;
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
@@ -60,6 +61,8 @@ pub struct Options {
     pub dns: bool,
     /// Where the logs of the cluster's pods go.
     pub logs: PathBuf,
+    /// Where nginx writes a line for each request.
+    pub access_log: PathBuf,
 }
 
 /// What can keep an agent from running.
@@ -126,6 +129,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     };
     health.announce(kubelet::COMPONENT, ComponentKind::Builtin, &info.version);
     health.announce(kubeproxy::COMPONENT, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
+    health.announce(ingress::COMPONENT, ComponentKind::Real, "");
     let daemon = Daemon::announce(&options, &health);
     let files = CniFiles::of(&options.folder, |name| std::env::var_os(name));
     let plugin = Plugin::announce(&options, &files, &health);
@@ -144,7 +148,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
         network::of_pods(&options.network)?.into(),
         options.service_network.into(),
     );
-    tasks.spawn(kubeproxy::run(proxy, store, health.clone()));
+    tasks.spawn(kubeproxy::run(proxy, store.clone(), health.clone()));
+    tasks.spawn(ingress::run(ingress_options(&options), store, health.clone()));
     tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),
@@ -154,4 +159,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
             source: std::io::ErrorKind::Other.into(),
         }),
     }
+}
+
+fn ingress_options(options: &Options) -> ingress::Options {
+    let mut settings = ingress::Settings::new(&options.node);
+    settings.resolver =
+        topology::dns_address(options.service_network).filter(|_| options.dns).map(IpAddr::from);
+    let folder = options.folder.join("ingress");
+    let access_log = Some(options.access_log.clone());
+    ingress::Options { access_log, ..ingress::Options::new(settings, options.address.into(), folder) }
 }

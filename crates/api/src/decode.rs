@@ -58,6 +58,17 @@ pub fn strict<K: Resource + DeserializeOwned>(document: &Value) -> Result<K, Und
     }
 }
 
+/// Reads an object from a document; fields that the type does not have are passed over.
+///
+/// # Errors
+/// A value of a wrong type.
+pub fn lenient<K: Resource + DeserializeOwned>(document: &Value) -> Result<K, Undecodable> {
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let problem = Problem::Type(type_error::<K>(error.path(), &error.inner().to_string()));
+        Undecodable { kind: K::KIND.into(), version: K::API_VERSION.into(), problem }
+    })
+}
+
 fn shown(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {

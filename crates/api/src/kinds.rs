@@ -205,21 +205,23 @@ kinds! {
     PRIORITY_CLASSES: "scheduling.k8s.io" "v1" "PriorityClass" "priorityclasses" ["pc"] false
         "priorityclasses" => api::scheduling::v1::PriorityClass;
 
+    NODE_INGRESSES: "knetsim.dev" "v1" "NodeIngress" "nodeingresses" ["ning"] false
+        "knetsim.dev/nodeingresses" => crate::node_ingress::NodeIngress;
     VIRTUAL_IPS: "knetsim.dev" "v1" "VirtualIP" "virtualips" ["vip"] true "knetsim.dev/virtualips"
         => crate::virtual_ip::VirtualIP;
 
     GATEWAY_CLASSES: "gateway.networking.k8s.io" "v1" "GatewayClass" "gatewayclasses" ["gc"] false
-        "gateway.networking.k8s.io/gatewayclasses";
+        "gateway.networking.k8s.io/gatewayclasses" => crate::gateway::GatewayClass;
     GATEWAYS: "gateway.networking.k8s.io" "v1" "Gateway" "gateways" ["gtw"] true
-        "gateway.networking.k8s.io/gateways";
+        "gateway.networking.k8s.io/gateways" => crate::gateway::Gateway;
     HTTP_ROUTES: "gateway.networking.k8s.io" "v1" "HTTPRoute" "httproutes" [] true
-        "gateway.networking.k8s.io/httproutes";
+        "gateway.networking.k8s.io/httproutes" => crate::gateway::HTTPRoute;
     GRPC_ROUTES: "gateway.networking.k8s.io" "v1" "GRPCRoute" "grpcroutes" [] true
         "gateway.networking.k8s.io/grpcroutes";
     TCP_ROUTES: "gateway.networking.k8s.io" "v1alpha2" "TCPRoute" "tcproutes" [] true
         "gateway.networking.k8s.io/tcproutes";
     REFERENCE_GRANTS: "gateway.networking.k8s.io" "v1beta1" "ReferenceGrant" "referencegrants" ["refgrant"]
-        true "gateway.networking.k8s.io/referencegrants";
+        true "gateway.networking.k8s.io/referencegrants" => crate::gateway::ReferenceGrant;
 
     SITES: "skupper.io" "v2alpha1" "Site" "sites" ["st"] true "skupper.io/sites";
     LINKS: "skupper.io" "v2alpha1" "Link" "links" ["ln"] true "skupper.io/links";
@@ -280,6 +282,11 @@ mod tests {
         agrees::<networking::IngressClass>();
         agrees::<networking::IPAddress>();
         agrees::<networking::NetworkPolicy>();
+        agrees::<crate::node_ingress::NodeIngress>();
+        agrees::<crate::gateway::GatewayClass>();
+        agrees::<crate::gateway::Gateway>();
+        agrees::<crate::gateway::HTTPRoute>();
+        agrees::<crate::gateway::ReferenceGrant>();
         agrees::<networking::ServiceCIDR>();
         agrees::<api::scheduling::v1::PriorityClass>();
         agrees::<crate::virtual_ip::VirtualIP>();

@@ -4,6 +4,8 @@
 //! - [`kinds`]: the kinds in use, found by every name that a user of kubectl types; [`keys`]: their keys;
 //! - [`admit`]: from a document to an object that may be stored: [`decode`] strictly, set [`default`]s,
 //!   [`validate`], refuse in the API server's words;
+//! - [`gateway`]: Gateway API;
+//! - [`node_ingress`]: reverse proxies by hand, a kind of our own;
 //! - [`virtual_ip`]: the one kind that is our own;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
 //! - [`scheduling`]: taints, and which nodes pods want; [`resolv`]: a pod's `resolv.conf`;
@@ -15,12 +17,15 @@
 //! as JSON (as from 1.34 on) and not in Go's syntax.
 
 pub mod admit;
+mod custom;
 pub mod decode;
 pub mod default;
 pub mod field;
+pub mod gateway;
 pub mod keys;
 pub mod kinds;
 pub mod names;
+pub mod node_ingress;
 pub mod quantity;
 pub mod resolv;
 pub mod scheduling;
@@ -34,5 +39,6 @@ pub use field::{FieldError, Invalid};
 pub use k8s_openapi as types;
 pub use keys::Kind;
 pub use kinds::KindInfo;
+pub use node_ingress::{NodeIngress, NodeIngressPath, NodeIngressSpec, NodeIngressStatus};
 pub use selector::{FieldSelector, Selector};
 pub use virtual_ip::{VirtualIP, VirtualIPSpec};

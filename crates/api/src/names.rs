@@ -45,6 +45,35 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     wrong
 }
 
+/// A name in DNS whose first label is `*` (`IsWildcardDNS1123Subdomain`).
+#[must_use]
+pub fn wildcard(value: &str) -> Vec<String> {
+    let mut wrong = too_long(value, SUBDOMAIN_MAX);
+    if !value.strip_prefix("*.").is_some_and(is_subdomain) {
+        let words = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, \
+                     which must consist of lower case alphanumeric characters, '-' or '.' and end with an \
+                     alphanumeric character";
+        wrong.push(format_error(words, &format!(r"\*\.{SUBDOMAIN_FORMAT}"), &["*.example.com"]));
+    }
+    wrong
+}
+
+/// A DNS name, a slash and a path, as a controller's name (`IsDomainPrefixedPath`).
+#[must_use]
+pub fn domain_prefixed_path(value: &str) -> Vec<String> {
+    let Some((domain, path)) = value.split_once('/').filter(|(d, p)| !d.is_empty() && !p.is_empty()) else {
+        return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".into()];
+    };
+    let mut wrong: Vec<String> =
+        dns_subdomain(domain).into_iter().map(|why| format!("prefix part {why}")).collect();
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~!$&'()*+,;=:%".contains(&b);
+    if !path.bytes().all(legal) {
+        let format = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+        wrong.push(format!("Invalid path (regex used for validation is '{format}')"));
+    }
+    wrong
+}
+
 /// A label that begins with a letter, as a service's name (`IsDNS1035Label`).
 #[must_use]
 pub fn dns_1035_label(value: &str) -> Vec<String> {
@@ -275,6 +304,11 @@ mod tests {
             (("env_name", env_name), &["A_B", "a b.c", "a=b", "ä", ""]),
             (("config_key", config_key), &["nginx.conf", "a/b", ".", "..", "..a", ""]),
             (("http_header", http_header), &["X-A", "X A"]),
+            (("wildcard", wildcard), &["*.example.com", "*", "a.*.com", "*.A"]),
+            (
+                ("domain_prefixed_path", domain_prefixed_path),
+                &["example.com/ingress", "ingress", "/a", "a/", "A/b", "a/b c"],
+            ),
             (("percent", percent), &["25%", "25", "%", "a%"]),
             (("ip", ip), &["10.1.0.1", "::1", "10.1.0", "010.1.0.1", ""]),
         ];

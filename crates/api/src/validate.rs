@@ -1,6 +1,6 @@
 //! What the API server refuses, and its words for it.
 //!
-//! Sources: kubernetes `pkg/apis/{core,apps,discovery}/validation/validation.go` (1.33), apimachinery
+//! Sources: kubernetes `pkg/apis/{core,apps,discovery,networking}/validation/validation.go` (1.33), apimachinery
 //! `pkg/api/validation` and `pkg/apis/meta/v1/validation`. Left out: security contexts, affinity, spread
 //! constraints, resource claims, Windows, and the insides of volumes that a lab cannot have.
 
@@ -8,7 +8,9 @@ pub(crate) mod apps;
 mod container;
 pub(crate) mod core;
 pub(crate) mod endpoints;
+pub(crate) mod ingress;
 pub(crate) mod meta;
+pub(crate) mod node_ingress;
 pub(crate) mod pod;
 mod pod_spec;
 mod probe;

@@ -118,7 +118,7 @@ macro_rules! files {
 
 files! {
     metadata pods containers services deployments replicasets stateful_sets secrets config_maps endpoints
-    endpoint_slices custom_resources virtual_ips
+    endpoint_slices custom_resources http_routes ingresses ingress_classes node_ingresses virtual_ips
 }
 
 /// Every place in a document.

@@ -6,9 +6,13 @@
 //! - `manifests`: what the topology file declares ([`check`] finds what is wrong with it beforehand);
 //! - controllers and scheduler;
 //! - `dns`: the cluster's DNS, a Deployment;
-//! - `pods`: whether those of them that are pods have become ready.
+//! - `classes`: those of Ingresses and Gateways that every cluster has;
+//! - `pods`: whether those of them that are pods have become ready;
+//! - `ingresses`: whether the ingresses by hand among them are served.
 
 mod addons;
+mod classes;
+mod ingresses;
 mod manifest;
 mod manifests;
 mod namespaces;
@@ -78,7 +82,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     if options.dns {
         declared.add(addons::dns(&options.etcd, options.service_network, &options.network));
     }
-    let pods = declared.pods();
+    let (pods, ingresses) = (declared.pods(), declared.ingresses());
     let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
     announce(flannel::CONFIG_COMPONENT);
     announce(namespaces::COMPONENT);
@@ -90,6 +94,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     announce(manifests::COMPONENT);
     if !pods.is_empty() {
         announce(pods::COMPONENT);
+    }
+    if !ingresses.is_empty() {
+        announce(ingresses::COMPONENT);
     }
 
     let (made, namespaces_made) = watch::channel(false);
@@ -105,6 +112,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
     tasks.spawn(scheduler::run(store.clone(), health.clone()));
     if options.dns {
         tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
+    }
+    let (marker, applied) = (folder("classes.made"), manifests_applied.clone());
+    tasks.spawn(classes::run(store.clone(), marker, applied));
+    if !ingresses.is_empty() {
+        let (marker, applied) = (folder("ingresses.ready"), manifests_applied.clone());
+        tasks.spawn(ingresses::run(store.clone(), ingresses, marker, applied, health.clone()));
     }
     if !pods.is_empty() {
         tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));

@@ -60,6 +60,12 @@ impl Declared {
         let pods = self.documents.iter().filter(|document| document.info == &api::kinds::PODS);
         pods.map(|pod| ObjectName::new(pod.namespace(), pod.name())).collect()
     }
+
+    /// The names of the ingresses by hand.
+    pub(crate) fn ingresses(&self) -> Vec<String> {
+        let all = self.documents.iter().filter(|document| document.info == &api::kinds::NODE_INGRESSES);
+        all.map(|one| one.name().to_owned()).collect()
+    }
 }
 
 /// What became of the documents.

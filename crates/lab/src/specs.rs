@@ -113,6 +113,7 @@ fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> 
         ("--flannel", worker.components.flannel.as_str().into()),
         ("--flannel-plugin", worker.components.flannel_plugin.as_str().into()),
         ("--images", world::IMAGES.into()),
+        ("--access-log", logs.join(&worker.name).join("ingress.log").display().to_string()),
         ("--logs", logs.join("pods").join(&cluster.name).display().to_string()),
     ]));
     if cluster.dns {

@@ -39,6 +39,17 @@ impl Health {
         });
     }
 
+    /// Says what an announced component turned out to be: its version, and why it is of its kind.
+    pub fn identify(&self, name: &str, version: &str, why: &str) {
+        self.board.send_if_modified(|report| {
+            let Some(status) = report.components.get_mut(name) else { return false };
+            let differs = status.version != version || status.why != why;
+            status.version = version.into();
+            status.why = why.into();
+            differs
+        });
+    }
+
     /// Says how an announced component is now; saying the same again wakes nobody.
     pub fn set(&self, name: &str, ready: bool, message: &str) {
         self.tell(name, ready, message, None, &[]);
@@ -131,6 +142,20 @@ mod tests {
         assert_eq!((status().ready, status().hint, status().warnings), (true, None, vec!["slowly".into()]));
         health.set("flannel", true, "works");
         assert_eq!((status().warnings.len(), status().why.as_str()), (0, "no flanneld in PATH"));
+    }
+
+    #[test]
+    fn what_a_component_is_may_be_found_out_late() {
+        let health = Health::default();
+        health.announce("ingress", ComponentKind::Real, "");
+        health.set("ingress", true, "nothing to serve");
+        let mut board = health.watch();
+        health.identify("ingress", "nginx 1.22.1", "found /usr/sbin/nginx");
+        let status = board.borrow_and_update().components["ingress"].clone();
+        assert_eq!((status.version.as_str(), status.why.as_str()), ("nginx 1.22.1", "found /usr/sbin/nginx"));
+        assert!(status.ready && status.message == "nothing to serve");
+        health.identify("ingress", "nginx 1.22.1", "found /usr/sbin/nginx");
+        assert!(!board.has_changed().unwrap(), "nothing new");
     }
 
     #[test]

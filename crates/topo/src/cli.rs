@@ -1,6 +1,7 @@
 //! The command line, as clap reads it, as `topo man` prints it and as the prompt completes it.
 
 pub(crate) mod changes;
+pub(crate) mod ingress;
 pub(crate) mod objects;
 
 use std::ffi::OsString;
@@ -57,6 +58,9 @@ pub(crate) enum Command {
     /// The rules of services on a worker: `proxy show web`
     #[command(subcommand, arg_required_else_help = true)]
     Proxy(ProxyCommand),
+    /// nginx by hand, and what all ingresses lead to: `ingress create C0w1 grp1 --port 8001 --path …`
+    #[command(subcommand, arg_required_else_help = true)]
+    Ingress(ingress::IngressCommand),
     /// Names of a cluster: what a look-up costs
     #[command(subcommand, arg_required_else_help = true)]
     Dns(DnsCommand),
@@ -610,6 +614,9 @@ pub(crate) struct AgentArgs {
     /// Folder of the pods' logs
     #[arg(long)]
     pub(crate) logs: PathBuf,
+    /// A line for each request that nginx has answered
+    #[arg(long)]
+    pub(crate) access_log: PathBuf,
     /// The cluster has a DNS service
     #[arg(long)]
     pub(crate) dns: bool,

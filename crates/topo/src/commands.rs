@@ -5,6 +5,7 @@ pub(crate) mod dns;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod echo;
+pub(crate) mod ingress;
 pub(crate) mod link;
 pub(crate) mod list;
 pub(crate) mod logs;

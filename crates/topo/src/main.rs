@@ -62,6 +62,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Get(args) => commands::objects::get(lab, &args),
         Command::Delete(args) => commands::objects::delete(lab, &args),
         Command::Dns(command) => parts::dns(lab, command),
+        Command::Ingress(command) => commands::ingress::run(lab, &command),
         Command::Vip(command) => commands::vip::run(lab, &command),
         Command::Proxy(command) => commands::proxy::run(lab, &command),
         Command::Pod(command) => commands::pod::run(lab, &command),

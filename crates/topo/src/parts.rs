@@ -66,6 +66,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         flannel_plugin: args.flannel_plugin,
         images: args.images,
         logs: args.logs,
+        access_log: args.access_log,
         dns: args.dns,
         cluster: args.cluster.clone(),
     };

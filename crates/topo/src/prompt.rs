@@ -34,6 +34,7 @@ pingall  iperf [A B]            what works
 link A B up|down                plug and unplug
 link set A B --rate 10mbit --loss 5% --delay 20ms --mtu 1400
 pod create C0w1 c10  pod delete C0w1 c10  vip add C0 100.64.10.2 c1 c2  dns trace C0/c1 web
+ingress create C0w1 g --port 8002 --path /a=100.64.11.1:8000  ingress show
 apply -f FILE  get pods [-o wide|yaml] [-w]  describe svc/web  scale deploy/web --replicas 3
 delete pod c1  label  annotate  rollout status deploy/web  wait    Kubernetes' objects, as kubectl
 status  logs NODE  topology print  and every other verb of topo: `VERB --help` tells more

@@ -14,10 +14,47 @@ fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own)
 }
 
+/// What the chapter on ingress begins with.
+fn an_ingress_by_hand(bench: &Bench) {
+    let curl = |node: &str, url: &str| bench.ok(["exec", node, "--", "curl", "-sS", "--retry", "9", url]);
+    let mut answers: Vec<_> = (0..4).map(|_| curl("C0w1", "localhost:8001/svc1")).collect();
+    assert_ne!(answers[0], answers[1], "in turn");
+    assert_eq!(answers[..2], answers[2..], "in turn");
+    answers.sort();
+    assert_eq!(answers, ["S1-W2\n", "S1-W2\n", "S1-W3\n", "S1-W3\n"]);
+    let answer = curl("C0e1", "10.0.0.3:8001/svc2");
+    assert!(["S2-W2\n", "S2-W3\n"].contains(&answer.as_str()), "{answer}");
+    let made = ["ingress", "create", "C0w2", "g2", "--port", "8002", "--path", "/a=100.64.11.1:8000"];
+    assert_eq!(bench.ok(made), "nodeingress/g2 created: C0w2 port 8002\n");
+    assert!(curl("C0e1", "10.0.0.4:8002/a/b").starts_with("S1-"));
+    let taken = bench.run(["ingress", "create", "C0w2", "g3", "--port", "8002", "--path", "/=1.2.3.4:5"]);
+    assert_eq!(taken.code, Some(1), "{taken:?}");
+    assert!(taken.stderr.contains("port 8002 is that of NodeIngress g2"), "{taken:?}");
+    bench.ok(["ingress", "delete", "C0w2", "g3"]);
+    let shown = bench.ok(["ingress", "show"]);
+    let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1][..7], ["C0w1", "8001", "*", "/svc1", "100.64.11.1:8000", "2/2", "ok"], "{shown}");
+    assert_eq!(rows.len(), 4, "{shown}");
+    let elsewhere = bench.run(["ingress", "delete", "C0w1", "g2"]);
+    assert_eq!(
+        (elsewhere.code, elsewhere.stderr.contains("it is on C0w2")),
+        (Some(1), true),
+        "{elsewhere:?}"
+    );
+    bench.ok(["ingress", "delete", "C0w2", "g2"]);
+    wait_for("nobody on the port", Duration::from_secs(30), || {
+        let asked = bench.run(["exec", "C0e1", "--", "curl", "-s", "10.0.0.4:8002/a"]);
+        if asked.code == Some(7) { Ok(()) } else { Err(format!("{asked:?}")) }
+    });
+    let log = bench.ok(["logs", "C0w1", "ingress"]);
+    let line: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!((&line["route"], &line["status"]), (&"NodeIngress grp1".into(), &200.into()));
+}
+
 /// What everybody must be able to do.
 fn the_lab_of_the_course(bench: &Bench) {
     let said = bench.ok(["up"]);
-    assert!(said.contains("2 clusters, 6 workers and 12 pods ready in "), "{said}");
+    assert!(said.contains("2 clusters, 6 workers and 16 pods ready in "), "{said}");
     let status = bench.status();
     assert_eq!(status["lab"], "knetsim");
     assert_eq!(status["ready"], true);
@@ -49,6 +86,7 @@ fn the_lab_of_the_course(bench: &Bench) {
     assert_eq!(switch.lines().count(), 5, "{switch}");
     let everyone = bench.ok(["pingall"]);
     assert!(everyone.ends_with("*** Results: 0% dropped (56/56 received)\n"), "{everyone}");
+    an_ingress_by_hand(bench);
     tcpdump_sees_packets(bench);
     ip_netns_works(bench);
 

@@ -1,4 +1,4 @@
-//! Custom resources: only their metadata is known here.
+//! Custom resources: only their metadata is judged here.
 //!
 //! Source: apiextensions-apiserver `pkg/registry/customresource/strategy.go`.
 
@@ -6,13 +6,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::{Rejection, Stamp, carry_over, count, name_of, stamp_new};
-use crate::decode::{Problem, Undecodable};
+use crate::decode::{self, Problem, Undecodable};
 use crate::field::{Errors, Invalid};
+use crate::gateway::{Gateway, GatewayClass, HTTPRoute, ReferenceGrant};
+use crate::keys::Kind;
 use crate::kinds::KindInfo;
 use crate::validate::meta;
 
 pub(super) fn create(info: &KindInfo, document: &Value, stamp: &Stamp) -> Result<Value, Rejection> {
     let mut metadata = metadata_of(info, document)?;
+    readable(info, document)?;
     stamp_new(&mut metadata, stamp, true);
     let mut errors = Errors::default();
     meta::object_meta(&metadata, info, &mut errors);
@@ -22,6 +25,7 @@ pub(super) fn create(info: &KindInfo, document: &Value, stamp: &Stamp) -> Result
 
 pub(super) fn update(info: &KindInfo, document: &Value, old: &Value) -> Result<Value, Rejection> {
     let (mut metadata, before) = (metadata_of(info, document)?, metadata_of(info, old)?);
+    readable(info, document)?;
     carry_over(&mut metadata, &before);
     if document.get("spec") != old.get("spec") {
         count(&mut metadata);
@@ -43,6 +47,22 @@ pub(super) fn update_status(document: &Value, old: &Value) -> Value {
         metadata.insert("resourceVersion".into(), version.clone());
     }
     object
+}
+
+/// Of kinds whose types are known, no document is stored that is none; fields that the types do not have
+/// stay as they are.
+fn readable(info: &KindInfo, document: &Value) -> Result<(), Undecodable> {
+    if *info == *GatewayClass::INFO {
+        decode::lenient::<GatewayClass>(document).map(|_| ())
+    } else if *info == *Gateway::INFO {
+        decode::lenient::<Gateway>(document).map(|_| ())
+    } else if *info == *HTTPRoute::INFO {
+        decode::lenient::<HTTPRoute>(document).map(|_| ())
+    } else if *info == *ReferenceGrant::INFO {
+        decode::lenient::<ReferenceGrant>(document).map(|_| ())
+    } else {
+        Ok(())
+    }
 }
 
 fn metadata_of(info: &KindInfo, document: &Value) -> Result<ObjectMeta, Undecodable> {

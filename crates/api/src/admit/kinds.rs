@@ -19,7 +19,10 @@ use crate::default::{
 };
 use crate::field::Errors;
 use crate::kinds::KindInfo;
-use crate::validate::{apps, core, endpoints, meta, pod as pods, service as services, virtual_ip};
+use crate::node_ingress::NodeIngress;
+use crate::validate::{
+    apps, core, endpoints, ingress, meta, node_ingress, pod as pods, service as services, virtual_ip,
+};
 use crate::virtual_ip::VirtualIP;
 
 /// A kind's functions, for those who do not know its type.
@@ -170,8 +173,18 @@ rules! {
     Node: spec status {}
     Job: spec status counted no_status_at_first {}
     CronJob: spec status counted no_status_at_first {}
-    Ingress: spec status counted no_status_at_first {}
-    IngressClass: spec counted {}
+    Ingress: spec status counted no_status_at_first {
+        validate: ingress::ingress,
+        update: ingress::ingress_update,
+    }
+    IngressClass: spec counted {
+        validate: ingress::class,
+        update: ingress::class_update,
+    }
+    NodeIngress: spec status counted {
+        validate: node_ingress::node_ingress,
+        prepare_create: without_status,
+    }
     NetworkPolicy: spec counted {}
     Lease: spec {}
     PriorityClass: {}
@@ -193,6 +206,10 @@ fn namespace_create(namespace: &mut Namespace) {
         phase: Some("Active".into()),
         ..Default::default()
     });
+}
+
+fn without_status(proxy: &mut NodeIngress) {
+    proxy.status = None;
 }
 
 fn keep_finalizers(new: &mut Namespace, old: &Namespace) {

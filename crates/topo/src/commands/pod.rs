@@ -184,7 +184,7 @@ fn lingers(pod: &Pod) -> String {
 }
 
 /// The cluster that a worker is of.
-fn cluster_of(lab: &LabName, node: &str) -> Result<String> {
+pub(crate) fn cluster_of(lab: &LabName, node: &str) -> Result<String> {
     let topology: Topology = topology::load(&client(lab)?.state().topology())?;
     let workers = || topology.clusters.iter().flat_map(|c| c.workers.iter().map(move |w| (c, w)));
     if let Some((cluster, _)) = workers().find(|(_, worker)| worker.name == node) {

@@ -1,0 +1,112 @@
+//! Lines, and whose they are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::model::Owner;
+use crate::text::{self, Word};
+
+/// A file in the making.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    text: String,
+    depth: usize,
+    /// For each line, the index of its owner.
+    lines: Vec<Option<usize>>,
+    owner: Option<usize>,
+    owners: Vec<Owner>,
+    known: BTreeMap<Owner, usize>,
+}
+
+impl Writer {
+    /// From now on lines belong to this object.
+    pub(super) fn owned_by(&mut self, owner: Option<&Owner>) {
+        let index = |owner: &Owner| {
+            *self.known.entry(owner.clone()).or_insert_with(|| {
+                self.owners.push(owner.clone());
+                self.owners.len() - 1
+            })
+        };
+        self.owner = owner.map(index);
+    }
+
+    /// A directive.
+    pub(super) fn put(&mut self, name: &'static str, words: impl IntoIterator<Item = Word>) {
+        self.start(name, words);
+        self.text.push(';');
+        self.end();
+    }
+
+    /// A directive and a remark behind it, if there is one.
+    pub(super) fn put_with_comment(
+        &mut self,
+        name: &'static str,
+        words: impl IntoIterator<Item = Word>,
+        comment: &str,
+    ) {
+        self.start(name, words);
+        self.text.push(';');
+        if !comment.is_empty() {
+            let _ = write!(self.text, " # {}", text::comment(comment));
+        }
+        self.end();
+    }
+
+    /// A line of a map: a key and a value.
+    pub(super) fn entry(&mut self, key: Word, value: Word) {
+        self.indent();
+        // Writing to a String does not fail.
+        let _ = write!(self.text, "{key} {value};");
+        self.end();
+    }
+
+    /// A directive with a block, up to [`Writer::close`].
+    pub(super) fn open(&mut self, name: &'static str, words: impl IntoIterator<Item = Word>) {
+        self.start(name, words);
+        self.text.push_str(" {");
+        self.end();
+        self.depth += 1;
+    }
+
+    pub(super) fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.indent();
+        self.text.push('}');
+        self.end();
+    }
+
+    /// A remark on what follows.
+    pub(super) fn comment(&mut self, text: &str) {
+        self.indent();
+        let _ = write!(self.text, "# {}", text::comment(text));
+        self.end();
+    }
+
+    /// An empty line, but for the beginning of a block.
+    pub(super) fn gap(&mut self) {
+        if !self.text.ends_with("{\n") && !self.text.is_empty() {
+            self.end();
+        }
+    }
+
+    pub(super) fn finish(self) -> (String, Vec<Option<usize>>, Vec<Owner>) {
+        (self.text, self.lines, self.owners)
+    }
+
+    fn start(&mut self, name: &'static str, words: impl IntoIterator<Item = Word>) {
+        self.indent();
+        self.text.push_str(name);
+        for word in words {
+            let _ = write!(self.text, " {word}");
+        }
+    }
+
+    fn indent(&mut self) {
+        (0..self.depth).for_each(|_| self.text.push_str("    "));
+    }
+
+    fn end(&mut self) {
+        self.text.push('\n');
+        self.lines.push(self.owner);
+    }
+}
