@@ -4,7 +4,7 @@
 //! - [`kinds`]: the kinds in use, found by every name that a user of kubectl types; [`keys`]: their keys;
 //! - [`admit`]: from a document to an object that may be stored: [`decode`] strictly, set [`default`]s,
 //!   [`validate`], refuse in the API server's words;
-//! - [`virtual_ip`]: the one kind that is our own;
+//! - [`virtual_ip`]: the one kind that is our own; [`skupper`]: sites and what crosses between them;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
 //! - [`resolv`]: a pod's `resolv.conf`;
 //! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
@@ -15,6 +15,7 @@
 //! as JSON (as from 1.34 on) and not in Go's syntax.
 
 pub mod admit;
+mod custom;
 pub mod decode;
 pub mod default;
 pub mod field;
@@ -24,6 +25,7 @@ pub mod names;
 pub mod quantity;
 pub mod resolv;
 pub mod selector;
+pub mod skupper;
 pub mod time;
 pub mod validate;
 pub mod virtual_ip;
