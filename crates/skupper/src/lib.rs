@@ -36,4 +36,4 @@ pub mod site;
 pub mod status;
 
 pub use error::{Error, Result};
-pub use reconcile::{COMPONENT, Options, ROUTER_COMPONENT, run};
+

@@ -26,6 +26,13 @@ pub use listeners::{MANAGED, WantedService};
 pub use ports::{PORTS_ANNOTATION, Ports};
 pub use tls::{CA, Profile, SERVER};
 
+/// What the names of a router's entities begin with, for they share one space: then the object's name follows.
+pub const LINK: &str = "link/";
+/// As [`LINK`], of listeners.
+pub const LISTENER: &str = "listener/";
+/// As [`LINK`], of connectors; the server follows.
+pub const CONNECTOR: &str = "connector/";
+
 /// What is to be done for the sites of a cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
@@ -72,7 +79,7 @@ pub struct Judged {
 }
 
 /// A connector.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct JudgedConnector {
     /// Whether the router is told of it.
     pub state: State,
@@ -154,7 +161,7 @@ fn one(context: &Context<'_>, ports: Ports) -> SitePlan {
     let server = tls.need(SERVER);
     let access = match (site.spec.takes_links(), &server) {
         (false, _) | (true, Err(_)) => Access::None,
-        (true, Ok(())) => Access::Tls(SERVER.into()),
+        (true, Ok(())) => Access::Tls(tls::profile_name(SERVER)),
     };
     let mut config = base(&context.router_id, &metadata.to_text(), ports, &access, site.spec.edge);
     let state = match (site.spec.takes_links(), server) {
@@ -168,6 +175,9 @@ fn one(context: &Context<'_>, ports: Ports) -> SitePlan {
     let mut listeners = listeners::plan(context, &mut tls, &mut config);
     let mut connectors = connectors::plan(context, &mut tls, &mut config);
     config.ssl_profiles = tls.entities();
+    // What it logs goes to a file that nobody shortens.
+    let level = site.spec.settings.get("router-logging").map_or("warning", String::as_str);
+    config.others.extend(base::log(&format!("{level}+")));
     for refused in refusals::take_out(&mut config) {
         let error = State::Error(refused.message);
         match refused.kind {
@@ -230,12 +240,12 @@ fn link(
         return State::Error(format!("port \"{}\" is none", endpoint.port));
     };
     config.connectors.push(Connector {
-        name: name.into(),
+        name: format!("{LINK}{name}"),
         host: endpoint.host.clone(),
         port,
         role,
         cost: u32::try_from(link.spec.cost).unwrap_or(1).max(1),
-        ssl_profile: Some(link.spec.tls_credentials.clone()),
+        ssl_profile: Some(tls::profile_name(&link.spec.tls_credentials)),
         sasl_mechanisms: vec!["EXTERNAL".into()],
         max_session_frames: Some(base::SESSION_FRAMES),
         ..Connector::default()

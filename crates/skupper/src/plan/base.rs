@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use api::router_config::{
-    Address, Config, Distribution, Entity, Listener, Mode, Pattern, Role, Router, schema,
+    Address, Config, Distribution, Entity, Listener, Mode, Pattern, Role, Router,
 };
+
+use api::router_config::schema::EntityType;
 
 use super::ports::Ports;
 
@@ -85,5 +87,5 @@ pub fn base(id: &str, metadata: &str, ports: Ports, access: &Access, edge: bool)
 pub(super) fn log(level: &str) -> Option<Entity> {
     let attributes = [("module", "DEFAULT"), ("enable", level)];
     let given = attributes.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    Entity::new(schema::entity_type("log")?, &given, 0).ok()
+    Entity::new(EntityType::find("log")?, &given, 0).ok()
 }

@@ -10,8 +10,8 @@ use api::skupper::{CONSUMERS, Connector, PodDetails, State};
 use api::types::api::core::v1::Pod;
 use store::ObjectName;
 
-use super::tls::Profiles;
-use super::{Context, JudgedConnector, router_id};
+use super::tls::{Profiles, profile_name};
+use super::{CONNECTOR, Context, JudgedConnector, router_id};
 use crate::inputs::in_namespace;
 
 /// Tells the router of each connector of the namespace.
@@ -120,11 +120,11 @@ fn entities(
         for address in addresses {
             let site = address.split_once('@').map(|(_, site)| format!("@{site}")).unwrap_or_default();
             entities.push(TcpConnector {
-                name: format!("{name}/{server}{site}"),
+                name: format!("{CONNECTOR}{name}/{server}{site}"),
                 address: address.clone(),
                 host: host.clone(),
                 port,
-                ssl_profile: ssl_profile.clone(),
+                ssl_profile: ssl_profile.as_deref().map(profile_name),
                 verify_hostname: spec.verify_hostname,
                 ..TcpConnector::default()
             });

@@ -7,8 +7,8 @@ use api::skupper::{Listener, MAY_CONSUME, State};
 use api::types::api::core::v1::Service;
 use store::ObjectName;
 
-use super::tls::Profiles;
-use super::{Context, Judged};
+use super::tls::{Profiles, profile_name};
+use super::{Context, Judged, LISTENER};
 use crate::inputs::in_namespace;
 
 /// The label of Services and slices that are made for listeners (skupper
@@ -104,8 +104,13 @@ fn entity(
     if let Some(profile) = &ssl_profile {
         tls.need(profile).map_err(State::Pending)?;
     }
-    let mut entity =
-        TcpListener { name: name.into(), address: address.into(), port, ssl_profile, ..TcpListener::default() };
+    let mut entity = TcpListener {
+        name: format!("{LISTENER}{name}"),
+        address: address.into(),
+        port,
+        ssl_profile: ssl_profile.map(|secret| profile_name(&secret)),
+        ..TcpListener::default()
+    };
     if !spec.observer.is_empty() && spec.observer != "auto" {
         entity.more.insert("observer".into(), spec.observer.clone().into());
     }

@@ -24,7 +24,7 @@ pub(super) fn take_out(config: &mut Config) -> Vec<TakenOut> {
             break;
         }
         let Refused { kind, name, problem } = refused;
-        let object = name.split('/').next().unwrap_or_default().to_owned();
+        let object = name.split('/').nth(1).unwrap_or_default().to_owned();
         all.push(TakenOut { kind, object, message: format!("the router would refuse {kind} \"{name}\": {problem}") });
     }
     all

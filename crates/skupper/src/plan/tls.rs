@@ -13,11 +13,16 @@ pub const SERVER: &str = "skupper-site-server";
 /// The secret with a site's CA.
 pub const CA: &str = "skupper-site-ca";
 
+/// The profile of a secret (skupper `internal/site`).
+pub(crate) fn profile_name(secret: &str) -> String {
+    format!("{secret}-profile")
+}
+
 /// A secret that is a router's `sslProfile`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// The profile's name: the secret's.
-    pub name: String,
+    /// The secret's name.
+    pub secret: String,
     /// Where its files go.
     pub folder: PathBuf,
     /// File names and what is in them: `ca.crt`, `tls.crt`, `tls.key`.
@@ -64,7 +69,7 @@ impl<'a> Profiles<'a> {
         let version = secret.metadata.resource_version.as_deref().unwrap_or_default();
         let folder = self.context.place.site_folder(namespace).join("certs").join(name);
         let profile =
-            Profile { name: name.into(), folder, files, ordinal: version.parse().unwrap_or_default() };
+            Profile { secret: name.into(), folder, files, ordinal: version.parse().unwrap_or_default() };
         self.needed.insert(name.into(), profile);
         Ok(())
     }
@@ -74,7 +79,7 @@ impl<'a> Profiles<'a> {
         let entity = |profile: &Profile| {
             let file = |key: &str| profile.files.contains_key(key).then(|| profile.folder.join(key));
             SslProfile {
-                name: profile.name.clone(),
+                name: profile_name(&profile.secret),
                 ca_cert_file: file("ca.crt"),
                 cert_file: file("tls.crt"),
                 private_key_file: file("tls.key"),
