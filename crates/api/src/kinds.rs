@@ -223,16 +223,16 @@ kinds! {
     REFERENCE_GRANTS: "gateway.networking.k8s.io" "v1beta1" "ReferenceGrant" "referencegrants" ["refgrant"]
         true "gateway.networking.k8s.io/referencegrants" => crate::gateway::ReferenceGrant;
 
-    SITES: "skupper.io" "v2alpha1" "Site" "sites" ["st"] true "skupper.io/sites";
-    LINKS: "skupper.io" "v2alpha1" "Link" "links" ["ln"] true "skupper.io/links";
+    SITES: "skupper.io" "v2alpha1" "Site" "sites" ["st"] true "skupper.io/sites" => crate::skupper::Site;
+    LINKS: "skupper.io" "v2alpha1" "Link" "links" ["ln"] true "skupper.io/links" => crate::skupper::Link;
     ACCESS_GRANTS: "skupper.io" "v2alpha1" "AccessGrant" "accessgrants" ["grant" "gr"] true
-        "skupper.io/accessgrants";
+        "skupper.io/accessgrants" => crate::skupper::AccessGrant;
     ACCESS_TOKENS: "skupper.io" "v2alpha1" "AccessToken" "accesstokens" ["token" "to"] true
-        "skupper.io/accesstokens";
-    LISTENERS: "skupper.io" "v2alpha1" "Listener" "listeners" ["lnr"] true "skupper.io/listeners";
+        "skupper.io/accesstokens" => crate::skupper::AccessToken;
+    LISTENERS: "skupper.io" "v2alpha1" "Listener" "listeners" ["lnr"] true "skupper.io/listeners" => crate::skupper::Listener;
     MULTI_KEY_LISTENERS: "skupper.io" "v2alpha1" "MultiKeyListener" "multikeylisteners" [] true
         "skupper.io/multikeylisteners";
-    CONNECTORS: "skupper.io" "v2alpha1" "Connector" "connectors" ["cnr"] true "skupper.io/connectors";
+    CONNECTORS: "skupper.io" "v2alpha1" "Connector" "connectors" ["cnr"] true "skupper.io/connectors" => crate::skupper::Connector;
     ATTACHED_CONNECTORS: "skupper.io" "v2alpha1" "AttachedConnector" "attachedconnectors" ["acnr"] true
         "skupper.io/attachedconnectors";
     ATTACHED_CONNECTOR_BINDINGS: "skupper.io" "v2alpha1" "AttachedConnectorBinding"
@@ -290,6 +290,12 @@ mod tests {
         agrees::<networking::ServiceCIDR>();
         agrees::<api::scheduling::v1::PriorityClass>();
         agrees::<crate::virtual_ip::VirtualIP>();
+        agrees::<crate::skupper::Site>();
+        agrees::<crate::skupper::Link>();
+        agrees::<crate::skupper::AccessGrant>();
+        agrees::<crate::skupper::AccessToken>();
+        agrees::<crate::skupper::Listener>();
+        agrees::<crate::skupper::Connector>();
     }
 
     #[test]

@@ -9,6 +9,9 @@
 //! - [`virtual_ip`]: the one kind that is our own;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
 //! - [`scheduling`]: taints, and which nodes pods want; [`resolv`]: a pod's `resolv.conf`;
+//! - [`virtual_ip`]: the one kind that is our own; [`skupper`]: sites and what crosses between them;
+//! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
+//! - [`resolv`]: a pod's `resolv.conf`; [`router_config`]: a skupper router's configuration file;
 //! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
 //!
 //! No I/O: what depends on the clock or on chance is handed in.
@@ -29,7 +32,9 @@ pub mod node_ingress;
 pub mod quantity;
 pub mod resolv;
 pub mod scheduling;
+pub mod router_config;
 pub mod selector;
+pub mod skupper;
 pub mod time;
 pub mod validate;
 pub mod virtual_ip;

@@ -16,6 +16,7 @@ mod pod_spec;
 mod probe;
 mod resources;
 pub(crate) mod service;
+pub(crate) mod skupper;
 pub(crate) mod virtual_ip;
 mod volume;
 

@@ -100,6 +100,14 @@ fn pretty(new: &Value, old: &Value, kind: &str) {
     assert_eq!(text(new), text(old), "{kind}");
 }
 
+/// A true condition.
+fn one(name: &str) -> Value {
+    serde_json::json!({
+        "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "", "reason": "Ready", "status": "True",
+        "type": name,
+    })
+}
+
 #[test]
 fn changes_of_the_spec_are_counted_and_the_status_is_kept() {
     for kind in ["Deployment", "Site"] {
@@ -107,11 +115,11 @@ fn changes_of_the_spec_are_counted_and_the_status_is_kept() {
         let info = kinds::of(&document).unwrap();
         let mut old = created(&document);
         assert_eq!(old["metadata"]["generation"], 1);
-        old["status"] = serde_json::json!({"conditions": []});
+        old["status"] = serde_json::json!({"conditions": [one("Old")]});
         old["metadata"]["resourceVersion"] = "7".into();
         let mut changed = document.clone();
         changed["spec"][if kind == "Site" { "ha" } else { "paused" }] = true.into();
-        changed["status"] = serde_json::json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        changed["status"] = serde_json::json!({"conditions": [one("Ready")]});
         let new = admit::update_any(info, &changed, &old).unwrap();
         assert_eq!((&new["metadata"]["generation"], &new["status"]), (&2.into(), &old["status"]));
         let status = admit::update_status_any(info, &changed, &old).unwrap();

@@ -119,6 +119,7 @@ macro_rules! files {
 files! {
     metadata pods containers services deployments replicasets stateful_sets secrets config_maps endpoints
     endpoint_slices custom_resources http_routes ingresses ingress_classes node_ingresses virtual_ips
+    sites connectors listeners links access_tokens access_grants
 }
 
 /// Every place in a document.

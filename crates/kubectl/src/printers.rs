@@ -8,6 +8,7 @@ mod core;
 mod events;
 mod networking;
 mod pods;
+mod skupper;
 #[cfg(test)]
 mod tests;
 
@@ -158,6 +159,12 @@ fn printer_of(info: &KindInfo) -> &'static Printer {
         (&kinds::STATEFUL_SETS, &apps::STATEFUL_SETS),
         (&kinds::JOBS, &apps::JOBS),
         (&kinds::CRON_JOBS, &apps::CRON_JOBS),
+        (&kinds::SITES, &skupper::SITES),
+        (&kinds::LINKS, &skupper::LINKS),
+        (&kinds::ACCESS_GRANTS, &skupper::ACCESS_GRANTS),
+        (&kinds::ACCESS_TOKENS, &skupper::ACCESS_TOKENS),
+        (&kinds::LISTENERS, &skupper::LISTENERS),
+        (&kinds::CONNECTORS, &skupper::CONNECTORS),
     ];
     static OTHERS: Printer = GENERIC;
     PRINTERS.iter().find(|(kind, _)| **kind == *info).map_or(&OTHERS, |(_, printer)| printer)

@@ -20,8 +20,10 @@ use crate::default::{
 use crate::field::Errors;
 use crate::kinds::KindInfo;
 use crate::node_ingress::NodeIngress;
+use crate::skupper::{AccessGrant, AccessToken, Connector, Link, Listener, Site};
 use crate::validate::{
-    apps, core, endpoints, ingress, meta, node_ingress, pod as pods, service as services, virtual_ip,
+    apps, core, endpoints, ingress, meta, node_ingress, pod as pods, service as services,
+    skupper as skupper_rules, virtual_ip,
 };
 use crate::virtual_ip::VirtualIP;
 
@@ -169,6 +171,31 @@ rules! {
     VirtualIP: spec counted {
         validate: virtual_ip::virtual_ip,
     }
+    Site: spec status counted {
+        validate: skupper_rules::site,
+        prepare_create: no_site_status,
+    }
+    Link: spec status counted {
+        validate: skupper_rules::link,
+        prepare_create: no_link_status,
+    }
+    AccessGrant: spec status counted {
+        defaults: one_redemption,
+        validate: skupper_rules::access_grant,
+        prepare_create: no_grant_status,
+    }
+    AccessToken: spec status counted {
+        validate: skupper_rules::access_token,
+        prepare_create: no_token_status,
+    }
+    Listener: spec status counted {
+        validate: skupper_rules::listener,
+        prepare_create: no_listener_status,
+    }
+    Connector: spec status counted {
+        validate: skupper_rules::connector,
+        prepare_create: no_connector_status,
+    }
     // A kubelet registers its node with a status.
     Node: spec status {}
     Job: spec status counted no_status_at_first {}
@@ -193,6 +220,31 @@ rules! {
     ControllerRevision: {}
     ServiceAccount: {}
     Event: {}
+}
+
+/// A grant may be redeemed once if it does not say how often (skupper `internal/kube/grants/grants.go`).
+fn one_redemption(grant: &mut AccessGrant) {
+    if grant.spec.redemptions_allowed == 0 {
+        grant.spec.redemptions_allowed = 1;
+    }
+}
+
+/// Kinds whose status is their controller's from the first word on.
+macro_rules! without_status {
+    ($($function:ident $type:ty;)*) => {$(
+        fn $function(object: &mut $type) {
+            object.status = None;
+        }
+    )*};
+}
+
+without_status! {
+    no_site_status Site;
+    no_link_status Link;
+    no_grant_status AccessGrant;
+    no_token_status AccessToken;
+    no_listener_status Listener;
+    no_connector_status Connector;
 }
 
 /// Its last finalizer is not one of its metadata (kubernetes `pkg/registry/core/namespace/strategy.go`).
