@@ -6,7 +6,7 @@
 //!   [`validate`], refuse in the API server's words;
 //! - [`virtual_ip`]: the one kind that is our own;
 //! - [`names`]: which names, labels and ports are well-formed; [`selector`]: label and field selectors;
-//! - [`resolv`]: a pod's `resolv.conf`;
+//! - [`resolv`]: a pod's `resolv.conf`; [`router_config`]: a skupper router's configuration file;
 //! - [`field`]: errors that name the field; [`quantity`]: amounts of resources; [`time`]: time stamps.
 //!
 //! No I/O: what depends on the clock or on chance is handed in.
@@ -23,6 +23,7 @@ pub mod kinds;
 pub mod names;
 pub mod quantity;
 pub mod resolv;
+pub mod router_config;
 pub mod selector;
 pub mod time;
 pub mod validate;

@@ -1,0 +1,173 @@
+//! What a running router tells of itself: skupper-router 3.5's operational entities.
+//!
+//! Source: upstream `python/skupper_router/management/skrouter.json`, the entities that extend
+//! `operationalEntity`, in its order, but for its memory allocator's.
+
+use super::{Attribute, EntityType, boolean, integer, list, map, one_of, operational, text};
+
+pub(super) const TYPES: &[EntityType] = &[
+    operational("routerMetrics", ROUTER_METRICS),
+    operational("logStats", LOG_STATS),
+    operational("router.link", ROUTER_LINK),
+    operational("router.address", ROUTER_ADDRESS),
+    operational("router.node", ROUTER_NODE),
+    operational("connection", CONNECTION),
+    operational("tcpConnection", TCP_CONNECTION),
+    operational("vhostStats", VHOST_STATS),
+];
+
+const ROUTER_METRICS: &[Attribute] = &[
+    text("id").create(),
+    text("version"),
+    integer("addrCount"),
+    integer("linkCount"),
+    integer("nodeCount"),
+    integer("autoLinkCount"),
+    integer("connectionCount"),
+    integer("presettledDeliveries"),
+    integer("droppedPresettledDeliveries"),
+    integer("acceptedDeliveries"),
+    integer("rejectedDeliveries"),
+    integer("releasedDeliveries"),
+    integer("modifiedDeliveries"),
+    integer("deliveriesIngress"),
+    integer("deliveriesEgress"),
+    integer("deliveriesTransit"),
+    integer("deliveriesIngressRouteContainer"),
+    integer("deliveriesEgressRouteContainer"),
+    integer("deliveriesIngressInterNetwork"),
+    integer("deliveriesEgressInterNetwork"),
+    integer("residentMemoryUsage"),
+    integer("memoryUsage"),
+    integer("uptimeSeconds"),
+    integer("deliveriesStuck"),
+    integer("deliveriesDelayed10Sec"),
+    integer("deliveriesDelayed1Sec"),
+    map("connectionCounters"),
+];
+
+const LOG_STATS: &[Attribute] = &[
+    integer("debugCount"),
+    integer("infoCount"),
+    integer("noticeCount"),
+    integer("warningCount"),
+    integer("errorCount"),
+    integer("criticalCount"),
+];
+
+const ROUTER_LINK: &[Attribute] = &[
+    one_of("operStatus", &["up", "down", "quiescing", "idle"]),
+    text("linkName"),
+    one_of("linkType", &["endpoint", "router-control", "inter-router", "inter-edge"]),
+    one_of("linkDir", &["in", "out"]),
+    text("owningAddr"),
+    integer("capacity"),
+    integer("undeliveredCount"),
+    integer("unsettledCount"),
+    integer("deliveryCount"),
+    integer("connectionId"),
+    integer("presettledCount"),
+    integer("droppedPresettledCount"),
+    integer("acceptedCount"),
+    integer("rejectedCount"),
+    integer("releasedCount"),
+    integer("modifiedCount"),
+    integer("deliveriesDelayed1Sec"),
+    integer("deliveriesDelayed10Sec"),
+    integer("deliveriesStuck"),
+    integer("openMovedStreams"),
+    integer("creditAvailable"),
+    integer("zeroCreditSeconds"),
+    integer("settleRate"),
+    list("ingressHistogram"),
+    integer("priority"),
+];
+
+const ROUTER_ADDRESS: &[Attribute] = &[
+    one_of("distribution", &["flood", "multicast", "closest", "balanced", "linkBalanced", "unavailable"]),
+    integer("inProcess"),
+    integer("subscriberCount"),
+    integer("remoteCount"),
+    integer("containerCount"),
+    integer("deliveriesIngress"),
+    integer("deliveriesEgress"),
+    integer("deliveriesTransit"),
+    integer("deliveriesToContainer"),
+    integer("deliveriesFromContainer"),
+    integer("deliveriesIngressRouteContainer"),
+    integer("deliveriesEgressRouteContainer"),
+    integer("deliveriesIngressInterNetwork"),
+    integer("deliveriesEgressInterNetwork"),
+    text("key"),
+    list("remoteHostRouters"),
+    list("transitOutstanding"),
+    integer("trackedDeliveries"),
+    integer("priority"),
+    boolean("watch"),
+];
+
+const ROUTER_NODE: &[Attribute] = &[
+    text("id"),
+    integer("protocolVersion"),
+    integer("instance"),
+    list("linkState"),
+    text("nextHop"),
+    list("validOrigins"),
+    text("address"),
+    text("routerLink"),
+    integer("cost"),
+    integer("lastTopoChange"),
+    integer("index"),
+];
+
+const CONNECTION: &[Attribute] = &[
+    one_of("adminStatus", &["enabled", "deleted"]).or("enabled").update(),
+    one_of("operStatus", &["up", "closing"]),
+    text("protocol"),
+    text("container"),
+    boolean("opened"),
+    text("host"),
+    text("localSocket"),
+    one_of("dir", &["in", "out"]),
+    text("role"),
+    text("meshId"),
+    boolean("isAuthenticated"),
+    boolean("isEncrypted"),
+    boolean("enableProtocolTrace").or_boolean(false).update(),
+    text("sasl"),
+    text("user"),
+    boolean("ssl"),
+    text("sslProto"),
+    text("sslCipher"),
+    integer("sslSsf"),
+    integer("uptimeSeconds"),
+    map("properties"),
+    integer("lastDlvSeconds"),
+    integer("tlsOrdinal"),
+    text("groupCorrelationId"),
+    integer("groupOrdinal"),
+];
+
+const TCP_CONNECTION: &[Attribute] = &[
+    text("address"),
+    text("host"),
+    one_of("direction", &["in", "out"]),
+    integer("bytesIn"),
+    integer("bytesOut"),
+    integer("uptimeSeconds"),
+    integer("lastInSeconds"),
+    integer("lastOutSeconds"),
+];
+
+const VHOST_STATS: &[Attribute] = &[
+    text("hostname"),
+    integer("connectionsApproved"),
+    integer("connectionsDenied"),
+    integer("connectionsCurrent"),
+    map("perUserState"),
+    map("perHostState"),
+    integer("sessionDenied"),
+    integer("senderDenied"),
+    integer("receiverDenied"),
+    integer("maxMessageSizeDenied"),
+];
