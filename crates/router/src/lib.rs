@@ -1,0 +1,3 @@
+//! A router of Skupper's kind: TCP services cross between sites over AMQP 1.0.
+pub mod amqp;
+pub mod message;
