@@ -57,6 +57,7 @@ RUN mkdir -p /out/opt /out/usr/local/bin \
 FROM ${DEBIAN_IMAGE}
 # iptables: flanneld wants it on PATH even where it makes no rules.
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+      bind9-dnsutils \
       bridge-utils \
       containernetworking-plugins \
       curl \

@@ -221,7 +221,7 @@ fn others_are_not_asked_for_names_of_addresses_that_they_cannot_know() {
         for text in [
             "9.0.30.11.in-addr.arpa",
             "1.0.0.10.in-addr.arpa",
-            "1.2.64.100.in-addr.arpa",
+            "2.200.64.100.in-addr.arpa",
             "1.0.0.127.in-addr.arpa",
             "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
         ] {

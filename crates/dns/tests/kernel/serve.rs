@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 
+use api::types::api::core::v1::ConfigMap;
+use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use store::Store;
+use store::{ObjectName, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::forward::{Resolver, answers, is_silent, says_no};
 use crate::lab::{
-    DNS, Server, alone, cluster, get, lookup, options, query, receive, send, service, slice, soon, tcp, udp,
-    until,
+    DNS, Server, alone, cluster, fill, get, lookup, options, query, receive, send, service, slice, soon, tcp,
+    udp, until,
 };
 
 #[test]
@@ -225,5 +228,48 @@ fn a_server_that_comes_back_answers_again() {
         let answer = soon("an answer", udp(&query(1, "db.shop.svc.cluster.local", RecordType::A))).await;
         assert_eq!(answer.answers.len(), 4);
         drop(again);
+    });
+}
+
+fn corefile(lines: &str) -> ConfigMap {
+    let text = format!(".:53 {{\n{lines}\n}}\n");
+    let meta = ObjectMeta {
+        name: Some("coredns".into()),
+        namespace: Some("kube-system".into()),
+        ..ObjectMeta::default()
+    };
+    ConfigMap { metadata: meta, data: Some([("Corefile".into(), text)].into()), ..ConfigMap::default() }
+}
+
+/// Who is asked for other names is heard while it runs; what makes no sense changes nothing.
+#[test]
+fn a_corefile_is_followed() {
+    alone(async {
+        let first = Resolver::start(2, answers, is_silent).await;
+        let store = Store::memory();
+        fill(&store).await;
+        let mut map = corefile("forward . 127.0.0.2");
+        store.create(&mut map).await.unwrap();
+        let config = Some(ObjectName::new("kube-system", "coredns"));
+        let _server = Server::ready(&store, dns::Options { config, ..options() }).await;
+        // It is not ready before it knows.
+        assert_eq!(lookup("www.example.com").await, "192.0.2.80");
+        assert_eq!(lookup("ext.shop.svc.cluster.local").await, "192.0.2.80 www.example.com.");
+        assert!(first.asked() > 0);
+        map.data = corefile("log").data;
+        store.update(&mut map).await.unwrap();
+        until("www.example.com", "NXDomain").await;
+        map.data = corefile("forward . 127.0.0.2").data;
+        store.update(&mut map).await.unwrap();
+        until("www.example.com", "192.0.2.80").await;
+        map.data = corefile("forward . tls://127.0.0.9").data;
+        store.update(&mut map).await.unwrap();
+        map.data = corefile("forward . 127.0.0.3\n log").data;
+        let second = Resolver::start(3, says_no, is_silent).await;
+        assert_eq!(lookup("www.example.com").await, "192.0.2.80");
+        store.update(&mut map).await.unwrap();
+        until("www.example.com", "NXDomain").await;
+        assert!(second.asked() > 0);
+        assert_eq!(lookup("web.shop.svc.cluster.local").await, "100.64.1.1");
     });
 }
