@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::VirtualIP;
-use api::types::api::core::v1::Node;
 use store::{Change, Changes, Object, ObjectName, Reflector, Store};
 use tokio::sync::watch;
 
-use crate::objects::{EndpointSlice, SERVICE_NAME, Service, ZONE};
+use crate::announce::{self, Addresses};
+use crate::objects::{EndpointSlice, Node, SERVICE_NAME, Service, ZONE};
 use crate::plan::{self, Worker};
 use crate::state::{Plan, Source};
 
@@ -55,22 +55,30 @@ pub(crate) struct Inputs {
     worker: Worker,
     parts: BTreeMap<ObjectName, Parts>,
     virtual_ips: BTreeMap<ObjectName, Arc<VirtualIP>>,
+    /// Nodes that may announce addresses.
+    speakers: BTreeSet<Box<str>>,
+    /// Services that have an address to announce.
+    balanced: BTreeSet<ObjectName>,
+    /// Whether who announces what may be another since that was last asked.
+    announce: bool,
     /// What has changed since plans were last made. It has no more than there are objects, however fast they change.
     dirty: BTreeSet<Source>,
 }
 
 impl Inputs {
     pub(crate) fn start(store: &Store, worker: Worker) -> Self {
-        let own = worker.node.clone();
         Self {
             services: Feed::start(store, |_| true),
             slices: Feed::start(store, |_| true),
             vips: Feed::start(store, |_| true),
-            nodes: Feed::start(store, move |node: &Node| node.metadata.name.as_deref() == Some(&own)),
+            nodes: Feed::start(store, |_| true),
             pods: Pods::new(store, &worker.node),
             worker,
             parts: BTreeMap::new(),
             virtual_ips: BTreeMap::new(),
+            speakers: BTreeSet::new(),
+            balanced: BTreeSet::new(),
+            announce: true,
             dirty: BTreeSet::new(),
         }
     }
@@ -88,7 +96,7 @@ impl Inputs {
 
     /// Waits until something has changed, or the store has come or gone.
     pub(crate) async fn changed(&mut self) {
-        if !self.dirty.is_empty() {
+        if !self.dirty.is_empty() || self.announce {
             return;
         }
         // The reflectors are held here: their channels do not end.
@@ -148,6 +156,25 @@ impl Inputs {
         self.dirty.extend(self.virtual_ips.keys().cloned().map(Source::VirtualIp));
     }
 
+    /// The addresses that this worker is to announce, if they may be others than when this was last asked.
+    pub(crate) fn addresses(&mut self) -> Option<Addresses> {
+        if !std::mem::take(&mut self.announce) {
+            return None;
+        }
+        let mut own = Addresses::new();
+        for name in &self.balanced {
+            let Some(Parts { service: Some(service), slices }) = self.parts.get(name) else { continue };
+            for address in announce::addresses(service) {
+                let slices = slices.values().map(|slice| &**slice);
+                let chosen = announce::announcer(service, slices, &self.speakers, address);
+                if chosen == Some(&self.worker.node) {
+                    own.entry(address).or_insert_with(|| name.clone());
+                }
+            }
+        }
+        Some(own)
+    }
+
     /// What has changed wants now; none for what has gone.
     pub(crate) fn plans(&mut self) -> Vec<(Source, Option<Plan>)> {
         let dirty = std::mem::take(&mut self.dirty);
@@ -173,6 +200,9 @@ impl Inputs {
             Change::Added(new) | Change::Modified { new, .. } => (ObjectName::of(&new.metadata), Some(new)),
             Change::Deleted(old) => (ObjectName::of(&old.metadata), None),
         };
+        let balanced = service.as_ref().is_some_and(|service| announce::addresses(service).next().is_some());
+        let was = if balanced { !self.balanced.insert(name.clone()) } else { self.balanced.remove(&name) };
+        self.announce |= balanced || was;
         let parts = self.parts.entry(name.clone()).or_default();
         parts.service = service;
         if parts.service.is_none() && parts.slices.is_empty() {
@@ -207,6 +237,7 @@ impl Inputs {
         if parts.service.is_none() && parts.slices.is_empty() {
             self.parts.remove(&service);
         }
+        self.announce |= self.balanced.contains(&service);
         self.dirty.insert(Source::Service(service));
     }
 
@@ -232,12 +263,19 @@ impl Inputs {
     }
 
     fn node(&mut self, change: Change<Node>) {
-        let labels = match &change {
-            Change::Added(new) | Change::Modified { new, .. } => new.metadata.labels.as_ref(),
-            // It comes back with the next heartbeat; until then nothing of it has changed.
-            Change::Deleted(_) => return,
+        let (node, there) = match &change {
+            Change::Added(new) | Change::Modified { new, .. } => (new, true),
+            Change::Deleted(old) => (old, false),
         };
-        let zone = labels.and_then(|labels| labels.get(ZONE)).cloned();
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let speaks = there && announce::may_announce(node);
+        let other = if speaks { self.speakers.insert(name.into()) } else { self.speakers.remove(name) };
+        self.announce |= other && !self.balanced.is_empty();
+        // The own one comes back with the next heartbeat; until then nothing of it has changed.
+        if name != self.worker.node || !there {
+            return;
+        }
+        let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).cloned();
         if self.worker.zone != zone {
             self.worker.zone = zone;
             self.dirty.extend(self.parts.keys().cloned().map(Source::Service));

@@ -84,7 +84,9 @@ fn why_not(service: Option<&Service>, called: &str, node: &str) -> String {
     };
     if spec.type_.as_deref() == Some("ExternalName") {
         let elsewhere = spec.external_name.unwrap_or_default();
-        return format!("service {called} has no address and no rules: DNS answers with the name {elsewhere}");
+        return format!(
+            "service {called} has no address and no rules: DNS answers with the name {elsewhere}"
+        );
     }
     match spec.cluster_ip.as_deref() {
         Some("None") => {
