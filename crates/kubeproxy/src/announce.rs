@@ -3,12 +3,15 @@
 //! Who it is follows from the objects, the same on every node: the first by a hash of node and address among those that
 //! may. So nobody has to ask anybody, addresses are spread over the nodes, and when one fails only its own move.
 //!
+//! Until a node that fails is known to all as not ready, most of a minute passes. So those who are next in line ping the
+//! nodes before them, and step in when none of these answers.
+//!
 //! Source: metallb `speaker/layer2_controller.go` (`ShouldAnnounce`), and kube-vip for the address that is the node's own:
 //! the kernel answers for it, also while no agent runs.
 
 mod apply;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use store::ObjectName;
@@ -17,8 +20,31 @@ use crate::objects::{EXCLUDE, Endpoint, EndpointSlice, Node, Service};
 
 pub(crate) use apply::run;
 
-/// Addresses with the services that have them.
-pub(crate) type Addresses = BTreeMap<IpAddr, ObjectName>;
+/// As many besides the first watch over the nodes before them in a line.
+const WATCH: usize = 2;
+
+/// Nodes that may announce, with their own addresses.
+pub(crate) type Speakers = BTreeMap<Box<str>, Option<IpAddr>>;
+
+/// Addresses for which a node stands in line.
+pub(crate) type Claims = BTreeMap<IpAddr, Claim>;
+
+/// A node's place in the line for an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Whose address it is.
+    pub(crate) service: ObjectName,
+    /// The own addresses of the nodes before it: it has to announce if none of them is alive.
+    pub(crate) before: Vec<IpAddr>,
+}
+
+/// The place of `node`, unless it is not in the line, or too far behind.
+pub(crate) fn claim(service: &ObjectName, line: &[&str], node: &str, speakers: &Speakers) -> Option<Claim> {
+    let place = line.iter().position(|other| *other == node).filter(|place| *place <= WATCH)?;
+    // Of one that does not say where it is nobody can say that it is not alive.
+    let before = line[..place].iter().map(|node| *speakers.get(*node)?).collect::<Option<_>>()?;
+    Some(Claim { service: service.clone(), before })
+}
 
 /// Whether a node may announce addresses.
 pub(crate) fn may_announce(node: &Node) -> bool {
@@ -33,22 +59,23 @@ pub(crate) fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> {
     ingress.filter(|one| &*one.ip_mode != "Proxy").filter_map(|one| one.ip.parse().ok())
 }
 
-/// The node that announces a service's address; none where nobody would serve it.
-pub(crate) fn announcer<'a, 'b>(
+/// The nodes that may announce a service's address, in their order; none where nobody would serve it.
+pub(crate) fn line<'a, 'b>(
     service: &Service,
     slices: impl Iterator<Item = &'b EndpointSlice>,
-    nodes: &'a BTreeSet<Box<str>>,
+    nodes: &'a Speakers,
     address: IpAddr,
-) -> Option<&'a str> {
+) -> Vec<&'a str> {
     let endpoints: Vec<&Endpoint> =
         slices.flat_map(|slice| &slice.endpoints).filter(|endpoint| serves(endpoint)).collect();
     if endpoints.is_empty() {
-        return None;
+        return Vec::new();
     }
     let local = &*service.spec.external_traffic_policy == "Local";
     let has = |node: &str| endpoints.iter().any(|endpoint| endpoint.node_name.as_deref() == Some(node));
-    let may = nodes.iter().map(|node| &**node).filter(|node| !local || has(node));
-    may.min_by_key(|node| (rank(node, address), *node))
+    let mut line: Vec<_> = nodes.keys().map(|node| &**node).filter(|node| !local || has(node)).collect();
+    line.sort_unstable_by_key(|node| (rank(node, address), *node));
+    line
 }
 
 /// Nothing said is ready, and ready is serving.
@@ -70,9 +97,20 @@ fn rank(node: &str, address: IpAddr) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::{Value, json};
 
     use super::*;
+
+    fn announcer<'a>(
+        service: &Service,
+        slice: &EndpointSlice,
+        nodes: &'a Speakers,
+        address: IpAddr,
+    ) -> Option<&'a str> {
+        line(service, [slice].into_iter(), nodes, address).first().copied()
+    }
 
     fn service(spec: Value, ingress: Value) -> Service {
         let mut all = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Cluster"});
@@ -86,8 +124,8 @@ mod tests {
             .unwrap()
     }
 
-    fn nodes(count: u8) -> BTreeSet<Box<str>> {
-        (1..=count).map(|n| format!("C0w{n}").into()).collect()
+    fn nodes(count: u8) -> Speakers {
+        (1..=count).map(|n| (format!("C0w{n}").into(), Some(IpAddr::from([10, 0, 0, n])))).collect()
     }
 
     fn at(host: u8) -> IpAddr {
@@ -120,13 +158,13 @@ mod tests {
     #[test]
     fn addresses_are_spread_and_only_those_of_a_node_that_fails_move() {
         let (service, slice) = (service(json!({}), json!([])), slice(json!([{"addresses": ["11.10.0.2"]}])));
-        let chosen = |nodes: &BTreeSet<Box<str>>| -> Vec<String> {
-            let one = |host| announcer(&service, [&slice].into_iter(), nodes, at(host)).unwrap().to_owned();
+        let chosen = |nodes: &Speakers| -> Vec<String> {
+            let one = |host| announcer(&service, &slice, nodes, at(host)).unwrap().to_owned();
             (1..=90).map(one).collect()
         };
         let before = chosen(&nodes(3));
-        for node in nodes(3) {
-            let count = before.iter().filter(|chosen| **chosen == *node).count();
+        for node in nodes(3).keys() {
+            let count = before.iter().filter(|chosen| **chosen == **node).count();
             assert!((15..=45).contains(&count), "{node}: {count}");
         }
         let after = chosen(&nodes(2));
@@ -134,7 +172,7 @@ mod tests {
             assert_eq!(before, after);
         }
         assert!(!after.contains(&"C0w3".to_owned()));
-        assert_eq!(announcer(&service, [&slice].into_iter(), &nodes(0), at(1)), None);
+        assert_eq!(announcer(&service, &slice, &nodes(0), at(1)), None);
     }
 
     #[test]
@@ -144,7 +182,7 @@ mod tests {
         let chosen = |endpoints: Value| -> BTreeSet<Option<String>> {
             let slice = slice(endpoints);
             let nodes = nodes(3);
-            let one = |host| announcer(&local, [&slice].into_iter(), &nodes, at(host)).map(str::to_owned);
+            let one = |host| announcer(&local, &slice, &nodes, at(host)).map(str::to_owned);
             (1..=30).map(one).collect()
         };
         assert_eq!(chosen(json!([endpoint("C0w2", true)])), [Some("C0w2".to_owned())].into());
@@ -157,5 +195,19 @@ mod tests {
         assert_eq!(chosen(json!([])), [None].into());
         assert_eq!(chosen(json!([endpoint("C0w2", false)])), [None].into());
         assert_eq!(chosen(json!([endpoint("C0w9", true)])), [None].into());
+    }
+
+    #[test]
+    fn who_is_next_in_line_knows_who_is_before() {
+        let (web, mut nodes) = (ObjectName::new("default", "web"), nodes(4));
+        let line = ["C0w3", "C0w1", "C0w2", "C0w4"];
+        let before = |nodes: &Speakers, node: &str| claim(&web, &line, node, nodes).map(|claim| claim.before);
+        let own = |n: u8| IpAddr::from([10, 0, 0, n]);
+        assert_eq!(before(&nodes, "C0w3"), Some(vec![]));
+        assert_eq!(before(&nodes, "C0w2"), Some(vec![own(3), own(1)]));
+        assert_eq!(before(&nodes, "C0w4"), None, "there are enough others");
+        assert_eq!(before(&nodes, "C0w5"), None);
+        nodes.insert("C0w3".into(), None);
+        assert_eq!(before(&nodes, "C0w1"), None);
     }
 }

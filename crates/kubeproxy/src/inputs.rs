@@ -9,7 +9,7 @@ use api::VirtualIP;
 use store::{Change, Changes, Object, ObjectName, Reflector, Store};
 use tokio::sync::watch;
 
-use crate::announce::{self, Addresses};
+use crate::announce::{self, Claims, Speakers};
 use crate::objects::{EndpointSlice, Node, SERVICE_NAME, Service, ZONE};
 use crate::plan::{self, Worker};
 use crate::state::{Plan, Source};
@@ -56,7 +56,7 @@ pub(crate) struct Inputs {
     parts: BTreeMap<ObjectName, Parts>,
     virtual_ips: BTreeMap<ObjectName, Arc<VirtualIP>>,
     /// Nodes that may announce addresses.
-    speakers: BTreeSet<Box<str>>,
+    speakers: Speakers,
     /// Services that have an address to announce.
     balanced: BTreeSet<ObjectName>,
     /// Whether who announces what may be another since that was last asked.
@@ -76,7 +76,7 @@ impl Inputs {
             worker,
             parts: BTreeMap::new(),
             virtual_ips: BTreeMap::new(),
-            speakers: BTreeSet::new(),
+            speakers: Speakers::new(),
             balanced: BTreeSet::new(),
             announce: true,
             dirty: BTreeSet::new(),
@@ -156,23 +156,23 @@ impl Inputs {
         self.dirty.extend(self.virtual_ips.keys().cloned().map(Source::VirtualIp));
     }
 
-    /// The addresses that this worker is to announce, if they may be others than when this was last asked.
-    pub(crate) fn addresses(&mut self) -> Option<Addresses> {
+    /// The addresses for which this worker stands in line, if they may be others than when this was last asked.
+    pub(crate) fn claims(&mut self) -> Option<Claims> {
         if !std::mem::take(&mut self.announce) {
             return None;
         }
-        let mut own = Addresses::new();
+        let mut claims = Claims::new();
         for name in &self.balanced {
             let Some(Parts { service: Some(service), slices }) = self.parts.get(name) else { continue };
             for address in announce::addresses(service) {
                 let slices = slices.values().map(|slice| &**slice);
-                let chosen = announce::announcer(service, slices, &self.speakers, address);
-                if chosen == Some(&self.worker.node) {
-                    own.entry(address).or_insert_with(|| name.clone());
+                let line = announce::line(service, slices, &self.speakers, address);
+                if let Some(claim) = announce::claim(name, &line, &self.worker.node, &self.speakers) {
+                    claims.entry(address).or_insert(claim);
                 }
             }
         }
-        Some(own)
+        Some(claims)
     }
 
     /// What has changed wants now; none for what has gone.
@@ -268,8 +268,10 @@ impl Inputs {
             Change::Deleted(old) => (old, false),
         };
         let name = node.metadata.name.as_deref().unwrap_or_default();
-        let speaks = there && announce::may_announce(node);
-        let other = if speaks { self.speakers.insert(name.into()) } else { self.speakers.remove(name) };
+        let other = match there && announce::may_announce(node) {
+            true => self.speakers.insert(name.into(), node.address()) != Some(node.address()),
+            false => self.speakers.remove(name).is_some(),
+        };
         self.announce |= other && !self.balanced.is_empty();
         // The own one comes back with the next heartbeat; until then nothing of it has changed.
         if name != self.worker.node || !there {

@@ -4,6 +4,7 @@
 //! objects would take several times the memory. Fields: kubernetes `staging/src/k8s.io/api/{core,discovery}`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use api::types::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
@@ -231,9 +232,23 @@ pub struct Node {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeStatus {
-    /// Those that matter.
+    /// `Ready`, and no other.
     #[serde(deserialize_with = "readiness")]
     pub conditions: Box<[NodeCondition]>,
+    /// Where it is.
+    #[serde(deserialize_with = "nullable")]
+    pub addresses: Box<[NodeAddress]>,
+}
+
+/// One of a node's `status.addresses`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// As `InternalIP`.
+    #[serde(rename = "type")]
+    pub kind: Box<str>,
+    /// The address, or a name.
+    pub address: Box<str>,
 }
 
 /// One of a node's `status.conditions`.
@@ -252,6 +267,13 @@ impl Node {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.status.conditions.iter().any(|condition| &*condition.status == "True")
+    }
+
+    /// Its address among the nodes, if it tells one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let mut internal = self.status.addresses.iter().filter(|address| &*address.kind == "InternalIP");
+        internal.find_map(|address| address.address.parse().ok())
     }
 }
 

@@ -19,7 +19,7 @@ use store::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::announce::{self, Addresses};
+use crate::announce::{self, Claims};
 use crate::apply::{Kernel, Netlink};
 use crate::chains::Networks;
 use crate::error::Result;
@@ -80,9 +80,9 @@ pub async fn run(options: Options, store: Store, health: Health) {
         }
         sleep(backoff.after(Duration::ZERO)).await;
     };
-    let (addresses, wanted) = watch::channel(None);
+    let (claims, wanted) = watch::channel(None);
     let announced = announce::run(options.node.clone(), options.node_address, store.clone(), wanted);
-    tokio::join!(Runner::new(options, kernel, store, health, addresses).run(), announced);
+    tokio::join!(Runner::new(options, kernel, store, health, claims).run(), announced);
 }
 
 pub(crate) struct Runner<K> {
@@ -95,8 +95,8 @@ pub(crate) struct Runner<K> {
     /// What went wrong last, and was not put right since.
     failed: Option<String>,
     told: (Option<Instant>, String),
-    /// What this worker is to announce, once that is known.
-    addresses: watch::Sender<Option<Addresses>>,
+    /// What this worker may have to announce, once that is known.
+    claims: watch::Sender<Option<Claims>>,
 }
 
 impl<K: Kernel> Runner<K> {
@@ -105,7 +105,7 @@ impl<K: Kernel> Runner<K> {
         kernel: K,
         store: Store,
         health: Health,
-        addresses: watch::Sender<Option<Addresses>>,
+        claims: watch::Sender<Option<Claims>>,
     ) -> Self {
         let networks = Networks { pods: options.cluster_cidr, services: options.service_network };
         let worker = Worker { node: options.node.clone(), zone: None, family: networks.family() };
@@ -118,7 +118,7 @@ impl<K: Kernel> Runner<K> {
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(10)),
             failed: None,
             told: (None, String::new()),
-            addresses,
+            claims,
         }
     }
 
@@ -130,8 +130,8 @@ impl<K: Kernel> Runner<K> {
         loop {
             let done = if begin { self.load() } else { self.sync() };
             // What is announced is served by now.
-            if let Some(addresses) = self.inputs.addresses() {
-                self.addresses.send_replace(Some(addresses));
+            if let Some(claims) = self.inputs.claims() {
+                self.claims.send_replace(Some(claims));
             }
             let retry = match self.note(done).await {
                 true => {
