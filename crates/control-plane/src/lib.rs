@@ -45,6 +45,8 @@ pub struct Options {
     pub network: String,
     /// Where services get their addresses from.
     pub service_network: Ipv4Network,
+    /// Where services of type LoadBalancer get theirs from.
+    pub load_balancer_pool: Option<Ipv4Network>,
     /// Files with what is to be in the cluster from its begin, in their order.
     pub manifests: Vec<PathBuf>,
     /// Whether the cluster has a DNS service.
@@ -107,7 +109,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     tasks.spawn(namespaces::run(store.clone(), health.clone(), made));
     let applied = folder("manifests.applied");
     tasks.spawn(manifests::run(store.clone(), declared, applied, namespaces_made, health.clone(), done));
-    let controllers = controllers::Options::new(options.service_network);
+    let mut controllers = controllers::Options::new(options.service_network);
+    controllers.load_balancer_pool = options.load_balancer_pool;
     tasks.spawn(controllers::run(controllers, store.clone(), health.clone()));
     tasks.spawn(scheduler::run(store.clone(), health.clone()));
     if options.dns {

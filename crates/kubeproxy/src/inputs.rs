@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::VirtualIP;
-use api::types::api::core::v1::Node;
 use store::{Change, Changes, Object, ObjectName, Reflector, Store};
 use tokio::sync::watch;
 
-use crate::objects::{EndpointSlice, SERVICE_NAME, Service, ZONE};
+use crate::announce::{self, Claims, Speakers};
+use crate::objects::{EndpointSlice, Node, SERVICE_NAME, Service, ZONE};
 use crate::plan::{self, Worker};
 use crate::state::{Plan, Source};
 
@@ -49,11 +49,20 @@ pub(crate) struct Inputs {
     services: Feed<Service>,
     slices: Feed<EndpointSlice>,
     vips: Feed<VirtualIP>,
+    /// The own one; all, once an address is to be announced.
     nodes: Feed<Node>,
+    all_nodes: bool,
+    store: Store,
     pods: Pods,
     worker: Worker,
     parts: BTreeMap<ObjectName, Parts>,
     virtual_ips: BTreeMap<ObjectName, Arc<VirtualIP>>,
+    /// Nodes that may announce addresses.
+    speakers: Speakers,
+    /// Services that have an address to announce.
+    balanced: BTreeSet<ObjectName>,
+    /// Whether who announces what may be another since that was last asked.
+    announce: bool,
     /// What has changed since plans were last made. It has no more than there are objects, however fast they change.
     dirty: BTreeSet<Source>,
 }
@@ -64,12 +73,17 @@ impl Inputs {
             services: Feed::new(Reflector::start(store, None)),
             slices: Feed::new(Reflector::start(store, None)),
             vips: Feed::new(Reflector::start(store, None)),
-            // Those of all nodes would be as many events as there are nodes, times nodes.
+            // Those of all nodes, told to each, are as many as there are nodes, squared.
             nodes: Feed::new(Reflector::start_one(store, "", &worker.node)),
+            all_nodes: false,
+            store: store.clone(),
             pods: Pods::new(store, &worker.node),
             worker,
             parts: BTreeMap::new(),
             virtual_ips: BTreeMap::new(),
+            speakers: Speakers::new(),
+            balanced: BTreeSet::new(),
+            announce: true,
             dirty: BTreeSet::new(),
         }
     }
@@ -87,7 +101,7 @@ impl Inputs {
 
     /// Waits until something has changed, or the store has come or gone.
     pub(crate) async fn changed(&mut self) {
-        if !self.dirty.is_empty() {
+        if !self.dirty.is_empty() || (self.announce && self.knows_nodes()) {
             return;
         }
         // The reflectors are held here: their channels do not end.
@@ -147,6 +161,35 @@ impl Inputs {
         self.dirty.extend(self.virtual_ips.keys().cloned().map(Source::VirtualIp));
     }
 
+    /// Whether the nodes were read: to know only some of them is to stand before others in the line.
+    fn knows_nodes(&self) -> bool {
+        self.nodes.status.borrow().synced
+    }
+
+    /// The addresses for which this worker stands in line, if they may be others than when this was last asked.
+    pub(crate) fn claims(&mut self) -> Option<Claims> {
+        if !self.knows_nodes() {
+            return None;
+        }
+        // They may have been read since.
+        self.drain();
+        if !std::mem::take(&mut self.announce) {
+            return None;
+        }
+        let mut claims = Claims::new();
+        for name in &self.balanced {
+            let Some(Parts { service: Some(service), slices }) = self.parts.get(name) else { continue };
+            for address in announce::addresses(service) {
+                let slices = slices.values().map(|slice| &**slice);
+                let line = announce::line(service, slices, &self.speakers, address);
+                if let Some(claim) = announce::claim(name, &line, &self.worker.node, &self.speakers) {
+                    claims.entry(address).or_insert(claim);
+                }
+            }
+        }
+        Some(claims)
+    }
+
     /// What has changed wants now; none for what has gone.
     pub(crate) fn plans(&mut self) -> Vec<(Source, Option<Plan>)> {
         let dirty = std::mem::take(&mut self.dirty);
@@ -172,6 +215,13 @@ impl Inputs {
             Change::Added(new) | Change::Modified { new, .. } => (ObjectName::of(&new.metadata), Some(new)),
             Change::Deleted(old) => (ObjectName::of(&old.metadata), None),
         };
+        let balanced = service.as_ref().is_some_and(|service| announce::addresses(service).next().is_some());
+        let was = if balanced { !self.balanced.insert(name.clone()) } else { self.balanced.remove(&name) };
+        self.announce |= balanced || was;
+        if balanced && !self.all_nodes {
+            self.nodes = Feed::new(Reflector::start(&self.store, None));
+            self.all_nodes = true;
+        }
         let parts = self.parts.entry(name.clone()).or_default();
         parts.service = service;
         if parts.service.is_none() && parts.slices.is_empty() {
@@ -206,6 +256,7 @@ impl Inputs {
         if parts.service.is_none() && parts.slices.is_empty() {
             self.parts.remove(&service);
         }
+        self.announce |= self.balanced.contains(&service);
         self.dirty.insert(Source::Service(service));
     }
 
@@ -231,12 +282,21 @@ impl Inputs {
     }
 
     fn node(&mut self, change: Change<Node>) {
-        let labels = match &change {
-            Change::Added(new) | Change::Modified { new, .. } => new.metadata.labels.as_ref(),
-            // It comes back with the next heartbeat; until then nothing of it has changed.
-            Change::Deleted(_) => return,
+        let (node, there) = match &change {
+            Change::Added(new) | Change::Modified { new, .. } => (new, true),
+            Change::Deleted(old) => (old, false),
         };
-        let zone = labels.and_then(|labels| labels.get(ZONE)).cloned();
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let other = match there && announce::may_announce(node) {
+            true => self.speakers.insert(name.into(), node.address()) != Some(node.address()),
+            false => self.speakers.remove(name).is_some(),
+        };
+        self.announce |= other && !self.balanced.is_empty();
+        // The own one comes back with the next heartbeat; until then nothing of it has changed.
+        if name != self.worker.node || !there {
+            return;
+        }
+        let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).cloned();
         if self.worker.zone != zone {
             self.worker.zone = zone;
             self.dirty.extend(self.parts.keys().cloned().map(Source::Service));

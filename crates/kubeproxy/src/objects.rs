@@ -4,9 +4,10 @@
 //! objects would take several times the memory. Fields: kubernetes `staging/src/k8s.io/api/{core,discovery}`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use api::types::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use api::types::{Metadata, NamespaceResourceScope, Resource};
+use api::types::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
 use api::{Kind, KindInfo, kinds};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -16,6 +17,10 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// The zone of a node (`v1.LabelTopologyZone`).
 pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// Keeps load balancers away from a node (`v1.LabelNodeExcludeBalancers`).
+pub const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// The labels that are kept.
+const LABELS: [&str; 4] = [SERVICE_NAME, PROXY_NAME, ZONE, EXCLUDE];
 
 /// A `v1.Service`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,8 @@ pub struct ServiceSpec {
     pub internal_traffic_policy: Box<str>,
     /// `Cluster` or `Local`.
     pub external_traffic_policy: Box<str>,
+    /// Whose load balancer it is; nothing: the cluster's own.
+    pub load_balancer_class: Option<Box<str>>,
     /// `PreferClose`, or nothing.
     pub traffic_distribution: Option<Box<str>>,
 }
@@ -210,6 +217,66 @@ pub struct EndpointPort {
     pub port: Option<i32>,
 }
 
+/// A `v1.Node`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Name, and the labels above.
+    #[serde(deserialize_with = "slim")]
+    pub metadata: ObjectMeta,
+    /// How it is.
+    #[serde(default)]
+    pub status: NodeStatus,
+}
+
+/// A node's `status`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// `Ready`, and no other.
+    #[serde(deserialize_with = "readiness")]
+    pub conditions: Box<[NodeCondition]>,
+    /// Where it is.
+    #[serde(deserialize_with = "nullable")]
+    pub addresses: Box<[NodeAddress]>,
+}
+
+/// One of a node's `status.addresses`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// As `InternalIP`.
+    #[serde(rename = "type")]
+    pub kind: Box<str>,
+    /// The address, or a name.
+    pub address: Box<str>,
+}
+
+/// One of a node's `status.conditions`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeCondition {
+    /// As `Ready`.
+    #[serde(rename = "type")]
+    pub kind: Box<str>,
+    /// `True`, `False` or `Unknown`.
+    pub status: Box<str>,
+}
+
+impl Node {
+    /// Whether it says that it is ready, and nobody else that it is not.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.status.conditions.iter().any(|condition| &*condition.status == "True")
+    }
+
+    /// Its address among the nodes, if it tells one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let mut internal = self.status.addresses.iter().filter(|address| &*address.kind == "InternalIP");
+        internal.find_map(|address| address.address.parse().ok())
+    }
+}
+
 /// A `v1.Pod`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pod {
@@ -257,6 +324,12 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> 
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// The condition `Ready`, and no other.
+fn readiness<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[NodeCondition]>, D::Error> {
+    let all: Box<[NodeCondition]> = nullable(deserializer)?;
+    Ok(all.into_iter().filter(|condition| &*condition.kind == "Ready").collect())
+}
+
 /// Metadata without what nobody here asks for.
 fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Default, Deserialize)]
@@ -268,7 +341,7 @@ fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Err
     }
     let Slim { name, namespace, labels } = Slim::deserialize(deserializer)?;
     let labels = labels.map(|mut labels| {
-        labels.retain(|name, _| [SERVICE_NAME, PROXY_NAME].contains(&name.as_str()));
+        labels.retain(|name, _| LABELS.contains(&name.as_str()));
         labels
     });
     Ok(ObjectMeta {
@@ -281,14 +354,14 @@ fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Err
 
 /// Makes them kinds of objects that a store has.
 macro_rules! kinds {
-    ($($type:ident: $info:ident $group:literal $version:literal $api:literal $plural:literal;)*) => {$(
+    ($($type:ident: $info:ident $scope:ident $group:literal $version:literal $api:literal $plural:literal;)*) => {$(
         impl Resource for $type {
             const API_VERSION: &'static str = $api;
             const GROUP: &'static str = $group;
             const KIND: &'static str = stringify!($type);
             const VERSION: &'static str = $version;
             const URL_PATH_SEGMENT: &'static str = $plural;
-            type Scope = NamespaceResourceScope;
+            type Scope = $scope;
         }
 
         impl Kind for $type {
@@ -310,7 +383,8 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Service: SERVICES "" "v1" "v1" "services";
-    EndpointSlice: ENDPOINT_SLICES "discovery.k8s.io" "v1" "discovery.k8s.io/v1" "endpointslices";
-    Pod: PODS "" "v1" "v1" "pods";
+    Service: SERVICES NamespaceResourceScope "" "v1" "v1" "services";
+    EndpointSlice: ENDPOINT_SLICES NamespaceResourceScope "discovery.k8s.io" "v1" "discovery.k8s.io/v1" "endpointslices";
+    Node: NODES ClusterResourceScope "" "v1" "v1" "nodes";
+    Pod: PODS NamespaceResourceScope "" "v1" "v1" "pods";
 }

@@ -16,8 +16,10 @@ use ipnetwork::IpNetwork;
 use nft::ruleset::Family;
 use runtime::{Backoff, Health, chain};
 use store::Store;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::announce::{self, Claims};
 use crate::apply::{Kernel, Netlink};
 use crate::chains::Networks;
 use crate::error::Result;
@@ -78,7 +80,9 @@ pub async fn run(options: Options, store: Store, health: Health) {
         }
         sleep(backoff.after(Duration::ZERO)).await;
     };
-    Runner::new(options, kernel, store, health).run().await;
+    let (claims, wanted) = watch::channel(None);
+    let announced = announce::run(options.node.clone(), options.node_address, store.clone(), wanted);
+    tokio::join!(Runner::new(options, kernel, store, health, claims).run(), announced);
 }
 
 pub(crate) struct Runner<K> {
@@ -91,10 +95,18 @@ pub(crate) struct Runner<K> {
     /// What went wrong last, and was not put right since.
     failed: Option<String>,
     told: (Option<Instant>, String),
+    /// What this worker may have to announce, once that is known.
+    claims: watch::Sender<Option<Claims>>,
 }
 
 impl<K: Kernel> Runner<K> {
-    pub(crate) fn new(options: Options, kernel: K, store: Store, health: Health) -> Self {
+    pub(crate) fn new(
+        options: Options,
+        kernel: K,
+        store: Store,
+        health: Health,
+        claims: watch::Sender<Option<Claims>>,
+    ) -> Self {
         let networks = Networks { pods: options.cluster_cidr, services: options.service_network };
         let worker = Worker { node: options.node.clone(), zone: None, family: networks.family() };
         Self {
@@ -106,6 +118,7 @@ impl<K: Kernel> Runner<K> {
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(10)),
             failed: None,
             told: (None, String::new()),
+            claims,
         }
     }
 
@@ -116,6 +129,10 @@ impl<K: Kernel> Runner<K> {
         let mut begin = true;
         loop {
             let done = if begin { self.load() } else { self.sync() };
+            // What is announced is served by now.
+            if let Some(claims) = self.inputs.claims() {
+                self.claims.send_replace(Some(claims));
+            }
             let retry = match self.note(done).await {
                 true => {
                     begin = false;

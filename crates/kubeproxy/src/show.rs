@@ -261,14 +261,24 @@ impl fmt::Display for Count<'_> {
     }
 }
 
-impl fmt::Display for ShownEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = match self.port {
+impl ShownEndpoint {
+    fn at(&self) -> String {
+        match self.port {
             Some(port) => SocketAddr::new(self.address, port).to_string(),
             None => self.address.to_string(),
-        };
-        write!(f, "{at:<24} {:<32} {}", self.name, Count(self.connections, "connection"))?;
-        if let Some(clients) = self.clients {
+        }
+    }
+}
+
+/// An endpoint among others, with as many columns for its name.
+struct Row<'a>(&'a ShownEndpoint, usize);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(endpoint, width) = self;
+        let connections = Count(endpoint.connections, "connection");
+        write!(f, "{:<21}  {:<width$}  {connections}", endpoint.at(), endpoint.name)?;
+        if let Some(clients) = endpoint.clients {
             write!(f, ", {}", Count(clients as u64, "client"))?;
         }
         Ok(())
@@ -298,7 +308,8 @@ impl fmt::Display for ShownFrontend {
             })?;
         }
         writeln!(f)?;
-        self.endpoints.iter().try_for_each(|endpoint| writeln!(f, "    {endpoint}"))
+        let width = self.endpoints.iter().map(|endpoint| endpoint.name.len()).max().unwrap_or(0);
+        self.endpoints.iter().try_for_each(|endpoint| writeln!(f, "    {}", Row(endpoint, width)))
     }
 }
 

@@ -91,6 +91,8 @@ fn control_plane(cluster: &Cluster, state: &StateDir, machine: &Machine) -> Resu
         ("--service-network", cluster.service_network.to_string()),
         ("--folder", folder(&cluster.name)),
     ]));
+    let pool = cluster.load_balancer_pool.map(|pool| ("--load-balancer-pool", pool.to_string()));
+    args.extend(flags(pool));
     if cluster.dns {
         args.push("--dns".into());
     }
@@ -134,7 +136,7 @@ fn ours(node: &str, component: &str, args: Vec<OsString>, machine: &Machine) -> 
     })
 }
 
-fn flags<const N: usize>(pairs: [(&str, String); N]) -> Vec<OsString> {
+fn flags<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Vec<OsString> {
     pairs.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]).collect()
 }
 

@@ -4,6 +4,7 @@
 //!
 //! - [`ns`]: network namespaces: make, open, bind to a name, run code inside;
 //! - [`links`]: links, addresses and routes of one namespace, over rtnetlink;
+//! - [`arp`]: telling a network where an address is now;
 //! - [`events`]: word of links that come, change and go;
 //! - [`vxlan`], [`neighbours`], [`batch`]: the devices and entries that overlays are made of, many at once;
 //! - [`mac`], [`loopback`]: Ethernet addresses; the link that every namespace has;
@@ -17,6 +18,7 @@
 //!
 //! Unsafe code stands only here and in `nft`, module by module, each block with its reason.
 
+pub mod arp;
 pub mod batch;
 pub mod delay;
 pub mod error;

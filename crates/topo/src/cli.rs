@@ -635,6 +635,9 @@ pub(crate) struct ControlPlaneArgs {
     pub(crate) network: String,
     #[arg(long)]
     pub(crate) service_network: Ipv4Network,
+    /// Where services of type LoadBalancer get their addresses from
+    #[arg(long)]
+    pub(crate) load_balancer_pool: Option<Ipv4Network>,
     #[arg(long = "manifest", value_name = "FILE")]
     pub(crate) manifests: Vec<PathBuf>,
     /// The cluster has a DNS service

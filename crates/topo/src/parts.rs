@@ -101,6 +101,7 @@ pub(crate) fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<ExitCode> 
         folder: args.folder,
         network: args.network,
         service_network: args.service_network,
+        load_balancer_pool: args.load_balancer_pool,
         manifests: args.manifests,
         dns: args.dns,
     };

@@ -49,6 +49,7 @@ pub(crate) struct ClusterFile {
     pub(crate) workers: Spanned<CountOrList<WorkerFile>>,
     pub(crate) pod_network: Option<Spanned<PodNetworkFile>>,
     pub(crate) service_network: Option<Text>,
+    pub(crate) load_balancer_pool: Option<Text>,
     pub(crate) components: Option<ComponentsFile>,
     #[serde(default)]
     pub(crate) manifests: Vec<Text>,

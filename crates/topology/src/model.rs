@@ -54,6 +54,9 @@ pub struct Cluster {
     pub pod_network: PodNetwork,
     /// Where the services' addresses come from.
     pub service_network: Ipv4Network,
+    /// Where services of type LoadBalancer get theirs from; none where the underlay has no room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_pool: Option<Ipv4Network>,
     /// Manifest files, absolute; [`crate::manifest`] reads them.
     pub manifests: Vec<String>,
     /// Whether it has a DNS service.

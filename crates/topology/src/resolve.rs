@@ -90,6 +90,7 @@ impl Resolver<'_> {
         let images = self.images();
         let mut topology = Topology { underlay, clusters, images, links: Vec::new() };
         self.networks_apart(&topology);
+        self.pools(&mut topology);
         topology.links = self.links(&topology);
         Some(topology)
     }
@@ -164,6 +165,8 @@ impl Resolver<'_> {
             workers: workers?,
             pod_network: pod_network?,
             service_network: service_network?,
+            // Once all nodes have their addresses.
+            load_balancer_pool: None,
             manifests,
             dns: file.dns.or(self.file.dns).unwrap_or(true),
         })
@@ -398,6 +401,41 @@ impl Resolver<'_> {
         }
     }
 
+    /// The addresses of load balancers: in the underlay, for all nodes are to reach them, and nobody else's.
+    fn pools(&mut self, topology: &mut Topology) {
+        let underlay = topology.underlay.network;
+        let mut taken: Vec<Ipv4Network> = Vec::new();
+        let files = &self.file.clusters.value;
+        let wanted = files.iter().map(|file| file.value.load_balancer_pool.as_ref());
+        let wanted: Vec<_> =
+            wanted.map(|text| (text, text.and_then(|t| cidr(t, &mut self.report)))).collect();
+        for (text, pool) in &wanted {
+            let (Some(text), Some(pool)) = (text, pool) else { continue };
+            let overlaps = |other: &&Ipv4Network| overlap(**other, *pool);
+            let node = self.addresses.iter().find(|(address, _)| pool.contains(**address));
+            let why = if !(underlay.contains(pool.network()) && underlay.prefix() <= pool.prefix()) {
+                format!("is not in the underlay network {underlay}")
+            } else if let Some((address, name)) = node {
+                format!("has {name}'s address {address} in it")
+            } else if let Some(other) = taken.iter().find(overlaps) {
+                format!("and another cluster's, {other}, overlap")
+            } else {
+                taken.push(*pool);
+                continue;
+            };
+            self.report.at(text, format!("load balancers' addresses: {pool} {why}"));
+        }
+        for (index, (cluster, (_, pool))) in topology.clusters.iter_mut().zip(wanted).enumerate() {
+            let nodes = &self.addresses;
+            let is_free = |pool: &Ipv4Network| {
+                !nodes.keys().any(|address| pool.contains(*address))
+                    && !taken.iter().any(|other| overlap(*other, *pool))
+            };
+            cluster.load_balancer_pool = pool.or_else(|| default_pools(underlay, index).find(is_free));
+            taken.extend(cluster.load_balancer_pool);
+        }
+    }
+
     /// Checks a name that the user gave, and that it is the first of its kind.
     fn name(&mut self, text: &Text, what: &'static str, longest: usize) -> bool {
         self.derived(text, text.value.clone(), what, longest).is_some()
@@ -457,6 +495,28 @@ impl Resolver<'_> {
 /// Where the next cluster's workers begin: two addresses further, as in the course.
 fn after(last: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(last).saturating_add(3))
+}
+
+fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
+    a.contains(b.network()) || b.contains(a.network())
+}
+
+/// Where a cluster's load balancers may have their addresses, the best place first: 10.200.0.0/24 for the first cluster
+/// of 10.0.0.0/8, 10.201.0.0/24 for the second. Of a smaller network as high a part; of a tiny one none.
+fn default_pools(underlay: Ipv4Network, index: usize) -> impl Iterator<Item = Ipv4Network> {
+    let bits = 32 - u32::from(underlay.prefix());
+    let parts: u32 = match bits {
+        16.. => 256,
+        8.. => 16,
+        _ => 0,
+    };
+    let first = parts * 25 / 32 + index as u32;
+    let part = move |k: u32| {
+        let size = bits - parts.ilog2();
+        let start = u32::from(underlay.network()) + (((first + k) % parts) << size);
+        Ipv4Network::new(Ipv4Addr::from(start), 32 - size.min(8) as u8).ok()
+    };
+    (0..parts).filter_map(part)
 }
 
 fn default_pod_network() -> PodNetwork {

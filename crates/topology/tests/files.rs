@@ -144,6 +144,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("bad underlay", "underlay: {network: 10.0.0.1/8}\nclusters: [{name: C0, workers: 1}]\n"),
     ("no prefix", "serviceNetwork: 100.64.0.0\nclusters: [{name: C0, workers: 1}]\n"),
     ("service network overlaps", "serviceNetwork: 10.5.0.0/16\nclusters: [{name: C0, workers: 1}]\n"),
+    ("balancers' pool outside", "clusters: [{name: C0, workers: 1, loadBalancerPool: 192.168.0.0/24}]\n"),
+    ("balancers' pool with a node", "clusters: [{name: C0, workers: 1, loadBalancerPool: 10.0.0.0/24}]\n"),
+    (
+        "balancers' pools overlap",
+        "clusters:\n  - {name: C0, workers: 1, loadBalancerPool: 10.9.0.0/16}\n  - {name: C1, workers: 1, loadBalancerPool: 10.9.1.0/24}\n",
+    ),
     (
         "etcd without default addresses",
         "underlay: {network: 192.168.7.0/24}\nclusters: [{name: C0, workers: 1}]\n",
@@ -187,6 +193,33 @@ const REFUSED: &[(&str, &str)] = &[
         "underlay: {network: 10.0.0.0/33}\nserviceNetwork: x\nclusters:\n  - {name: C0, workers: 0}\n  - {name: C0, workers: 1}\n",
     ),
 ];
+
+#[test]
+fn balancers_have_a_pool_where_nobody_is() {
+    let pools = |text: &str| -> Vec<String> {
+        let topology = load_str("lab.yaml", text, Path::new("/nonexistent")).unwrap();
+        let pool = |cluster: &topology::Cluster| match cluster.load_balancer_pool {
+            Some(pool) => pool.to_string(),
+            None => "none".into(),
+        };
+        topology.clusters.iter().map(pool).collect()
+    };
+    let two = "clusters: [{name: C0, workers: 1}, {name: C1, workers: 1}]\n";
+    assert_eq!(pools(two), ["10.200.0.0/24", "10.201.0.0/24"]);
+    // Somebody is there already, or wants to be.
+    let node =
+        "clusters:\n  - {name: C0, workers: [{name: w, address: 10.200.0.7}]}\n  - {name: C1, workers: 1}\n";
+    assert_eq!(pools(node), ["10.201.0.0/24", "10.202.0.0/24"]);
+    let pool = "clusters:\n  - {name: C0, workers: 1, loadBalancerPool: 10.201.0.0/28}\n  - {name: C1, workers: 1}\n";
+    assert_eq!(pools(pool), ["10.201.0.0/28", "10.202.0.0/24"]);
+    let small = |prefix: u8| {
+        format!(
+            "underlay: {{network: 192.168.7.0/{prefix}}}\nclusters:\n  - name: C0\n    etcd: [{{name: e, address: 192.168.7.1}}]\n    workers: [{{name: w, address: 192.168.7.2}}]\n"
+        )
+    };
+    assert_eq!(pools(&small(24)), ["192.168.7.192/28"]);
+    assert_eq!(pools(&small(29)), ["none"]);
+}
 
 #[test]
 fn refused_files_are_told_where_and_why() {

@@ -1,6 +1,6 @@
 //! Tampering, restarts, foreign tables, loads that the kernel does not take at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::types::api::core::v1::Event;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use store::ObjectName;
 use testkit::wait_for;
 
-use crate::lab::{LIMIT, Lab, Pod, counts, endpoint, numbered, output, tcp, tcp_many};
+use crate::lab::{LIMIT, Lab, Pod, counts, endpoint, numbered, output, say, talk, tcp, tcp_many};
 
 const WEB: &str = "100.64.3.7:80";
 const RESYNC: Duration = Duration::from_millis(100);
@@ -196,37 +196,54 @@ fn an_agent_that_starts_anew_writes_only_what_has_changed_and_connections_do_not
 
 #[test]
 fn endpoints_come_and_go_and_no_connection_goes_where_none_is() {
-    const ROUNDS: usize = 60;
+    const CONNECTIONS: usize = 10_000;
     let mut lab = Lab::new();
     let pods: Vec<_> = (0..3).map(|n| lab.pod(1, &format!("p{n}"))).collect();
-    let client = lab.pod(1, "client");
+    let (client, stays) = (lab.pod(1, "client"), lab.pod(2, "stays"));
     let all: Vec<_> = pods.iter().collect();
     lab.service("web", cluster_ip(), &all);
+    lab.service("long", json!({"clusterIP": "100.64.3.9"}), &[]);
+    let long = |pods: &[&Pod]| lab.slice_on("long", 8081, pods.iter().map(|pod| endpoint(pod)).collect());
+    long(&[&all[..], &[&stays]].concat());
+    pods.iter().chain([&stays]).for_each(|pod| lab.echo(pod));
     lab.w1.wait_for_listing("default/web -> default/p2", true);
-    let stop = AtomicBool::new(false);
+    lab.w1.wait_for_listing("default/long -> default/stays", true);
+    // Of a service whose endpoints go but for one, whoever talks to that one goes on talking.
+    let mut talks: Vec<_> = (0..20).map(|_| talk(&client.ns, "100.64.3.9:80")).collect();
+    assert!(talks.iter_mut().all(|talk| say(talk, "hello") == "hello"));
+    let (made, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let answers = scope.spawn(|| {
             let mut answers = Vec::new();
             while !stop.load(Ordering::Relaxed) {
-                answers.extend(tcp_many(&client.ns, WEB, 50));
+                let more = tcp_many(&client.ns, WEB, 50);
+                made.fetch_add(more.len(), Ordering::Relaxed);
+                answers.extend(more);
             }
             answers
         });
-        for round in 0..ROUNDS {
+        let mut round = 0;
+        while round < 60 || made.load(Ordering::Relaxed) < CONNECTIONS {
             let gone = round % 3;
             let some: Vec<_> =
                 all.iter().enumerate().filter(|(n, _)| *n != gone).map(|(_, pod)| *pod).collect();
             lab.endpoints("web", &some);
+            long(&[&some[..], &[&stays]].concat());
             lab.w1.wait_for_listing(&format!("default/web -> default/p{gone}/"), false);
             // From now on not one connection goes there.
             let found = counts(tcp_many(&client.ns, WEB, 30));
             assert!(!found.contains_key(&format!("p{gone}")), "{found:?}");
+            made.fetch_add(30, Ordering::Relaxed);
+            round += 1;
         }
         stop.store(true, Ordering::Relaxed);
         let answers = answers.join().unwrap();
         let failed: Vec<_> = answers.iter().filter(|answer| answer.is_err()).collect();
         assert!(failed.is_empty(), "of {}: {failed:?}", answers.len());
     });
+    long(&[&stays]);
+    lab.w1.wait_for_listing("default/long -> default/p", false);
+    talks.iter_mut().for_each(|talk| assert_eq!(say(talk, "still there?"), "still there?"));
 }
 
 #[test]
@@ -284,4 +301,20 @@ fn a_load_that_the_kernel_does_not_take_at_once_is_split_and_no_connection_notic
         assert_eq!(found, count, "{map}");
     }
     assert_eq!(proxy.resync().unwrap().ops, 0);
+}
+
+#[test]
+fn of_two_services_that_want_the_same_one_gets_it_and_the_other_one_when_it_goes() {
+    let mut lab = Lab::new();
+    let (a, b) = (lab.pod(1, "a"), lab.pod(1, "b"));
+    let spec = |ip: &str| json!({"clusterIP": ip, "externalIPs": ["192.0.2.7"]});
+    lab.service("first", spec("100.64.3.7"), &[&a]);
+    lab.w1.wait_for_listing("192.0.2.7 . tcp . 80", true);
+    lab.service("second", spec("100.64.3.8"), &[&b]);
+    lab.w1.wait_for_listing("default/second -> default/b", true);
+    let who = |at: &str| counts(tcp_many(&lab.outside, at, 10)).into_keys().collect::<Vec<_>>();
+    assert_eq!((who("192.0.2.7:80"), who("100.64.3.8:80")), (vec!["a".into()], vec!["b".into()]));
+    lab.delete("svc", "first");
+    lab.w1.wait_for_listing("default/first", false);
+    assert_eq!(who("192.0.2.7:80"), ["b"]);
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -169,6 +169,26 @@ impl Lab {
         });
     }
 
+    /// Lets a pod say back on TCP port 8081 whatever is said to it.
+    pub(crate) fn echo(&self, pod: &Pod) {
+        let at = (pod.address, 8081);
+        let bind = || {
+            let listener = std::net::TcpListener::bind(at).map_err(|e| Error::sys("bind", e))?;
+            listener.set_nonblocking(true).unwrap();
+            Ok::<_, Error>(listener)
+        };
+        let listener = pod.ns.run(bind).unwrap();
+        self.servers.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                });
+            }
+        });
+    }
+
     /// Stores a document, as if it had come through the API server.
     pub(crate) fn apply(&self, mut document: Value) {
         let info = kinds::of(&document).unwrap();
@@ -229,11 +249,16 @@ impl Lab {
     }
 
     pub(crate) fn slice(&self, name: &str, endpoints: Vec<Value>) {
+        self.slice_on(name, 8080, endpoints);
+    }
+
+    /// The same with another port of the pods.
+    pub(crate) fn slice_on(&self, name: &str, number: u16, endpoints: Vec<Value>) {
         let service =
             self.servers.block_on(self.store.get_raw(&kinds::SERVICES, "default", name)).unwrap().unwrap();
         let ports = service["spec"]["ports"].as_array().unwrap().iter();
         let ports: Vec<_> = ports
-            .map(|port| json!({"name": port["name"].as_str().unwrap_or_default(), "port": 8080, "protocol": port["protocol"]}))
+            .map(|port| json!({"name": port["name"].as_str().unwrap_or_default(), "port": number, "protocol": port["protocol"]}))
             .collect();
         self.apply(json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
@@ -456,6 +481,23 @@ pub(crate) fn tcp_many(ns: &NetNs, at: &str, count: usize) -> Vec<Result<String,
         Ok::<_, Error>(answers)
     };
     ns.run(many).unwrap()
+}
+
+/// A connection to who says everything back.
+pub(crate) fn talk(ns: &NetNs, at: &str) -> TcpStream {
+    let to = address(at);
+    let connect = || TcpStream::connect_timeout(&to, LIMIT).map_err(|e| Error::sys("connect", e));
+    let stream = ns.run(connect).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Says something; gives as much of an answer.
+pub(crate) fn say(stream: &mut TcpStream, text: &str) -> String {
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = vec![0; text.len()];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
 }
 
 /// Who answers how often.

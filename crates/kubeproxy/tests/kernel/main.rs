@@ -1,6 +1,7 @@
 //! The proxy against the real kernel, with packets.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod balancers;
 mod faults;
 mod lab;
 mod policies;

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::lab::{Lab, Pod, W1, W2, client, counts, endpoint, output, tcp, tcp_many};
 
@@ -209,5 +209,21 @@ fn endpoints_that_end_serve_while_there_are_no_others_and_near_ones_are_preferre
     // One that says nothing, and all are used.
     lab.slice("web", vec![hinted(&a, "east"), hinted(&b, "west"), endpoint(&c)]);
     lab.w1.wait_for_listing("default/web -> default/b/", true);
+    assert_eq!(names(tcp_many(&lab.w1.ns, WEB, 60)), ["a", "b", "c"]);
+
+    // Zones without hints count for who wants near ones.
+    let near = |distribution: Value| json!({"clusterIP": "100.64.3.7", "trafficDistribution": distribution});
+    lab.service("web", near("PreferClose".into()), &[]);
+    let zoned = |pod: &Pod, zone: &str| {
+        let mut endpoint = endpoint(pod);
+        endpoint["zone"] = zone.into();
+        endpoint
+    };
+    lab.slice("web", vec![zoned(&a, "east"), zoned(&b, "west"), zoned(&c, "west")]);
+    lab.w1.wait_for_listing("default/web -> default/b/", false);
+    assert_eq!(names(tcp_many(&lab.w1.ns, WEB, 30)), ["a"]);
+    lab.service("web", near(Value::Null), &[]);
+    lab.slice("web", vec![zoned(&a, "east"), zoned(&b, "west"), zoned(&c, "west")]);
+    lab.w1.wait_for_listing("default/web -> default/c/", true);
     assert_eq!(names(tcp_many(&lab.w1.ns, WEB, 60)), ["a", "b", "c"]);
 }

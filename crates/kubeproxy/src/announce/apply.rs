@@ -1,0 +1,208 @@
+//! Takes addresses, tells the network of them, and gives them up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use api::types::api::core::v1::Service;
+use net::{Links, arp, ping};
+use runtime::chain;
+use store::events::{NORMAL, Recorder, reference};
+use store::{ObjectName, Store};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Claims;
+
+/// Who tells events of it.
+const SPEAKER: &str = "load-balancer-speaker";
+/// How often the link is looked at while nothing changes.
+const RESYNC: Duration = Duration::from_secs(10);
+/// A new place is told several times, for a frame may get lost.
+const TIMES: u32 = 4;
+/// Between two of them, and between two pings of the nodes before this one.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a node has for its answer.
+const ANSWER: Duration = Duration::from_millis(500);
+/// A node that has left so many pings without an answer is not alive.
+const MISSED: u32 = 4;
+
+/// The worker's link to the others.
+struct Uplink {
+    links: Links,
+    index: u32,
+    mac: [u8; 6],
+    /// Under which its addresses of load balancers are known again.
+    label: String,
+}
+
+impl Uplink {
+    /// The link with an address.
+    async fn find(address: IpAddr) -> net::Result<Option<Self>> {
+        let links = Links::open()?;
+        let all = links.all_addresses().await?;
+        let Some((index, _)) = all.into_iter().find(|(_, own)| IpAddr::from(own.ip()) == address) else {
+            return Ok(None);
+        };
+        let link = links.list().await?.into_iter().find(|link| link.index == index);
+        Ok(link.and_then(|link| {
+            let mac = link.mac.try_into().ok()?;
+            // The kernel has 15 bytes for it, and calls the link's own addresses as the link.
+            let label = format!("{}:lb", link.name.chars().take(12).collect::<String>());
+            Some(Self { links, index, mac, label })
+        }))
+    }
+
+    async fn held(&self) -> net::Result<BTreeSet<Ipv4Addr>> {
+        let held = self.links.labelled_addresses(self.index, &self.label).await?;
+        Ok(held.into_iter().map(|address| address.ip()).collect())
+    }
+}
+
+/// Addresses with the services that have them.
+type Addresses = BTreeMap<IpAddr, ObjectName>;
+
+/// By ARP and by our pings only those are reached.
+fn version_4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// What one worker announces.
+struct Announcer {
+    node: String,
+    address: IpAddr,
+    store: Store,
+    events: Recorder,
+    /// How often new ones are still to be told.
+    telling: BTreeMap<Ipv4Addr, u32>,
+    /// How many pings the nodes before this one have left without an answer.
+    missed: BTreeMap<Ipv4Addr, u32>,
+    told: Instant,
+    trouble: Option<String>,
+}
+
+/// Announces on the link that has the worker's own `address` what falls to it of its claims, until dropped. Nothing is given
+/// up at the end: the kernel goes on answering, and the next one takes over what it finds.
+pub(crate) async fn run(
+    node: String,
+    address: IpAddr,
+    store: Store,
+    mut claims: watch::Receiver<Option<Claims>>,
+) {
+    let events = Recorder::new(&store, SPEAKER, &node);
+    let (telling, missed) = (BTreeMap::new(), BTreeMap::new());
+    let told = Instant::now();
+    let mut announcer = Announcer { node, address, store, events, telling, missed, told, trouble: None };
+    loop {
+        let now = claims.borrow_and_update().clone();
+        if let Some(now) = now {
+            announcer.watch(&now).await;
+            announcer.look(&announcer.due(&now)).await;
+        }
+        let idle = announcer.telling.is_empty() && announcer.missed.is_empty();
+        let period = if idle { RESYNC } else { AGAIN };
+        if let Ok(Err(_)) = tokio::time::timeout(period, claims.changed()).await {
+            return;
+        }
+    }
+}
+
+impl Announcer {
+    /// Pings the nodes before this one in any line.
+    async fn watch(&mut self, claims: &Claims) {
+        let before = claims.values().flat_map(|claim| &claim.before);
+        let before: BTreeSet<Ipv4Addr> = before.filter_map(|address| version_4(*address)).collect();
+        self.missed.retain(|address, _| before.contains(address));
+        if before.is_empty() {
+            return;
+        }
+        let targets: Vec<Ipv4Addr> = before.into_iter().collect();
+        // Threads are born into the namespace of who starts them.
+        let pinging = tokio::task::spawn_blocking(move || {
+            let answers = ping::ping_all(&targets, ANSWER);
+            answers.map(|answers| targets.into_iter().zip(answers).collect::<Vec<_>>())
+        });
+        // Who cannot ask has no reason to believe that nobody is there.
+        let Ok(Ok(answers)) = pinging.await else { return };
+        for (target, answer) in answers {
+            let missed = self.missed.entry(target).or_default();
+            *missed = if answer.is_some() { 0 } else { missed.saturating_add(1) };
+            if *missed == MISSED {
+                tracing::warn!(
+                    node = self.node,
+                    "{target} does not answer: taking its addresses of load balancers"
+                );
+            }
+        }
+    }
+
+    /// The claims that are to be fulfilled.
+    fn due(&self, claims: &Claims) -> Addresses {
+        let silent = |address: &IpAddr| {
+            version_4(*address).is_some_and(|ip| self.missed.get(&ip).is_some_and(|missed| *missed >= MISSED))
+        };
+        let due = claims.iter().filter(|(_, claim)| claim.before.iter().all(silent));
+        due.map(|(address, claim)| (*address, claim.service.clone())).collect()
+    }
+
+    async fn look(&mut self, wanted: &Addresses) {
+        let trouble = self.sync(wanted).await.err().map(|error| chain(&error));
+        if let Some(why) = trouble.as_ref().filter(|why| self.trouble.as_ref() != Some(why)) {
+            tracing::warn!(node = self.node, "addresses of load balancers: {why}");
+        }
+        self.trouble = trouble;
+    }
+
+    async fn sync(&mut self, wanted: &Addresses) -> net::Result<()> {
+        let Some(link) = Uplink::find(self.address).await? else {
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            return Err(net::Error::Other(format!("no link has the worker's own address {}", self.address)));
+        };
+        let held = link.held().await?;
+        // By ARP only IPv4 can be announced; the worker's own address is nobody's to take.
+        let wanted: BTreeMap<Ipv4Addr, &ObjectName> = wanted
+            .iter()
+            .filter(|(address, _)| **address != self.address)
+            .filter_map(|(address, service)| Some((version_4(*address)?, service)))
+            .collect();
+        self.telling.retain(|address, _| wanted.contains_key(address));
+        for address in held.iter().filter(|address| !wanted.contains_key(address)) {
+            link.links.delete_address(link.index, (*address).into()).await?;
+            tracing::info!(node = self.node, %address, "another node announces it from now on, or nobody");
+        }
+        for (address, service) in wanted.iter().filter(|(address, _)| !held.contains(address)) {
+            link.links.add_labelled_address(link.index, (*address).into(), &link.label).await?;
+            tracing::info!(node = self.node, %address, %service, "announcing");
+            self.telling.insert(*address, TIMES);
+            self.tell(service).await;
+        }
+        if self.told.elapsed() >= RESYNC {
+            // Somebody may have had it too, who thought that this node was dead.
+            self.told = Instant::now();
+            for address in wanted.keys() {
+                self.telling.entry(*address).or_insert(1);
+            }
+        }
+        for (address, left) in &mut self.telling {
+            arp::announce(link.index, link.mac, *address)?;
+            *left -= 1;
+        }
+        self.telling.retain(|_, left| *left > 0);
+        Ok(())
+    }
+
+    /// Says in an event of the service who has its address.
+    async fn tell(&self, service: &ObjectName) {
+        // Without the store there is nobody to tell it.
+        let Ok(Some(service)) = self.store.get::<Service>(&service.namespace, &service.name).await else {
+            return;
+        };
+        let message = format!("announcing from node \"{}\" with protocol \"layer2\"", self.node);
+        self.events.event(&reference(&service), NORMAL, "nodeAssigned", &message);
+    }
+}
