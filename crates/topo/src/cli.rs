@@ -568,6 +568,9 @@ pub(crate) struct AgentArgs {
     pub(crate) flannel: Choice,
     #[arg(long)]
     pub(crate) flannel_plugin: Choice,
+    /// Milliseconds
+    #[arg(long)]
+    pub(crate) node_monitor_grace_period: u64,
     /// Images beside those that are built in
     #[arg(long)]
     pub(crate) images: PathBuf,
@@ -592,6 +595,15 @@ pub(crate) struct ControlPlaneArgs {
     pub(crate) network: String,
     #[arg(long)]
     pub(crate) service_network: Ipv4Network,
+    /// What it is called among several of a cluster
+    #[arg(long)]
+    pub(crate) identity: String,
+    /// It is one more, which does not bring the cluster about
+    #[arg(long)]
+    pub(crate) standby: bool,
+    /// Milliseconds
+    #[arg(long)]
+    pub(crate) node_monitor_grace_period: u64,
     #[arg(long = "manifest", value_name = "FILE")]
     pub(crate) manifests: Vec<PathBuf>,
     /// The cluster has a DNS service

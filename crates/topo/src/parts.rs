@@ -66,6 +66,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         logs: args.logs,
         dns: args.dns,
         cluster: args.cluster.clone(),
+        node_monitor_grace: Duration::from_millis(args.node_monitor_grace_period),
     };
     runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
     Ok(ExitCode::SUCCESS)
@@ -98,6 +99,9 @@ pub(crate) fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<ExitCode> 
         folder: args.folder,
         network: args.network,
         service_network: args.service_network,
+        identity: args.identity,
+        standby: args.standby,
+        node_monitor_grace: Duration::from_millis(args.node_monitor_grace_period),
         manifests: args.manifests,
         dns: args.dns,
     };

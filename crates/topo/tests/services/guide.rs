@@ -1,0 +1,1 @@
+//! What the Kubernetes documentation and the course show.
