@@ -1,6 +1,7 @@
 //! Services, their endpoints, and ingresses.
 
-use api::types::api::core::v1::{Endpoints, Service, ServicePort, ServiceSpec};
+use api::VirtualIP;
+use api::types::api::core::v1::{Endpoints, Pod, Service, ServicePort, ServiceSpec};
 use api::types::api::discovery::v1::EndpointSlice;
 use api::types::api::networking::v1::{Ingress, IngressBackend};
 use serde_json::Value;
@@ -89,6 +90,33 @@ fn endpoints_of(port: &str, related: &Related) -> String {
         0 => shown,
         more => format!("{shown} + {more} more..."),
     }
+}
+
+pub(super) fn virtual_ip(out: &mut Description<'_>, object: &Value, related: &Related) -> Option<()> {
+    let vip: VirtualIP = typed(object)?;
+    out.head(&vip.metadata);
+    out.field(0, "Address", &vip.spec.address);
+    out.field(0, "Ping", "answered by the backends: rules on each node rewrite every protocol");
+    let there = |name: &str| related.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
+    let address = |pod: &Pod| pod.status.as_ref()?.pod_ip.clone();
+    if vip.spec.pods.is_empty() && vip.spec.addresses.is_empty() {
+        out.field(0, "Backends", "<none>");
+        return Some(());
+    }
+    out.line(0, "Backends:\t(each gets as many new flows as the others, whether or not it is there)");
+    out.line(1, "Pod\tAddress\tNow");
+    out.line(1, "---\t-------\t---");
+    for name in &vip.spec.pods {
+        match there(name).map(address) {
+            Some(Some(address)) => out.line(1, format_args!("{name}\t{address}\tthere")),
+            Some(None) => out.line(1, format_args!("{name}\t<none>\tno address yet")),
+            None => out.line(1, format_args!("{name}\t<none>\tnot there: its flows fail")),
+        }
+    }
+    for address in &vip.spec.addresses {
+        out.line(1, format_args!("<none>\t{address}\t<unknown>"));
+    }
+    Some(())
 }
 
 pub(super) fn slice(out: &mut Description<'_>, object: &Value) -> Option<()> {

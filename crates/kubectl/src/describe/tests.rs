@@ -314,3 +314,11 @@ async fn what_belongs_to_it_is_found() {
     assert!(text.contains("Endpoints:         11.10.0.2:80\n"), "{text}");
     assert!(text.contains("of new") && !text.contains("of old"), "{text}");
 }
+
+#[test]
+fn a_virtual_ip_tells_which_of_its_pods_are_there() {
+    let vip = "{apiVersion: knetsim.dev/v1, kind: VirtualIP, metadata: {name: 100.64.10.1, namespace: default}, \
+               spec: {address: 100.64.10.1, pods: [web-7d4b9-abcde, c2], addresses: [11.10.0.9]}}";
+    let related = Related { pods: vec![read(POD)], ..Related::default() };
+    insta::assert_snapshot!(told(vip, &related));
+}

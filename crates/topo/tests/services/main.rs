@@ -3,5 +3,7 @@
 
 mod guide;
 mod lab;
+mod leaders;
 mod load;
+mod nodes;
 mod rollouts;
