@@ -78,6 +78,7 @@ async fn related(store: &Store, info: &'static KindInfo, object: &Value) -> Resu
     } else if *info == SERVICES {
         let slices = store.list_raw(&ENDPOINT_SLICES, inside).await?.items;
         let of_it = |slice: &&Value| slice["metadata"]["labels"]["kubernetes.io/service-name"] == *name;
+        related.pods = all(store.list_raw(&PODS, inside).await?.items);
         related.slices = all(slices.iter().filter(of_it).cloned().collect());
         if related.slices.is_empty() {
             related.endpoints =

@@ -6,4 +6,5 @@ mod lab;
 mod leaders;
 mod load;
 mod nodes;
+mod refusals;
 mod rollouts;
