@@ -59,8 +59,13 @@ pub(crate) enum Command {
     Dns(DnsCommand),
     /// Make objects as files describe them, or change them into that
     Apply(objects::ApplyArgs),
-    /// Make new objects from files
+    /// Make new objects, from files or a few words
     Create(objects::CreateArgs),
+    /// Put a service in front of pods
+    Expose(changes::ExposeArgs),
+    /// Change what containers run
+    #[command(subcommand, arg_required_else_help = true)]
+    Set(changes::SetCommand),
     /// Show objects
     Get(objects::GetArgs),
     /// Delete objects

@@ -67,3 +67,60 @@ fn no_request_fails_while_a_deployment_is_rolled_out_and_back() {
         history.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(revisions, ["2", "3", "4"], "{history}");
 }
+
+/// The chapters of the documentation about Deployments, with its words:
+/// <https://kubernetes.io/docs/concepts/workloads/controllers/deployment/>
+#[test]
+fn a_rollout_is_looked_at_held_taken_back_and_begun_again() {
+    let lab = Lab::start("dns: false\nclusters: [{name: C0, workers: 1}]\n");
+    let created = lab.ok("create deployment nginx --image=nginx:1.14.2 --replicas=3 --port=80");
+    assert_eq!(created, "deployment.apps/nginx created\n");
+    lab.rolled_out("nginx");
+    assert_eq!(lab.ok("expose deployment/nginx --port=8000 --target-port=80"), "service/nginx exposed\n");
+    lab.until("three endpoints", || lab.endpoints("nginx"), |ready| ready.len() == 3);
+    let address = text(&lab.json("svc nginx")["spec"]["clusterIP"]);
+    let page = format!("exec C0w1 -- curl -s http://{address}:8000");
+    lab.until("it answers", || lab.topo(&page).stdout, |said| said.contains("Welcome to nginx!"));
+
+    let updated = "deployment.apps/nginx image updated\n";
+    assert_eq!(lab.ok("set image deployment/nginx nginx=nginx:1.16.1"), updated);
+    let status = lab.ok("rollout status deployment/nginx --timeout 90s");
+    assert!(status.ends_with("deployment \"nginx\" successfully rolled out\n"), "{status}");
+    assert_eq!(lab.ok("set image deployment/nginx nginx=nginx:1.16.1"), "", "nothing changes");
+
+    // There is no such image: the old ones go on serving.
+    assert_eq!(lab.ok("set image deployment/nginx nginx=nginx:1.161"), updated);
+    let failing = |pods: &Vec<Vec<String>>| {
+        pods.iter().any(|row| ["ErrImagePull", "ImagePullBackOff"].contains(&row[2].as_str()))
+    };
+    lab.until("one cannot start", || lab.table("pods --no-headers"), failing);
+    let stuck = lab.topo("rollout status deployment/nginx --timeout 1s");
+    assert_eq!(stuck.code, Some(1), "{stuck:?}");
+    assert!(stuck.stdout.contains("1 out of 3 new replicas have been updated"), "{stuck:?}");
+    assert_eq!(lab.endpoints("nginx").len(), 3);
+    let undone = lab.ok("rollout undo deployment/nginx");
+    assert_eq!(undone, "deployment.apps/nginx rolled back\n");
+    lab.rolled_out("nginx");
+    let image = || text(&lab.json("deploy nginx")["spec"]["template"]["spec"]["containers"][0]["image"]);
+    assert_eq!(image(), "nginx:1.16.1");
+    lab.ok("rollout undo deployment/nginx --to-revision=1");
+    lab.rolled_out("nginx");
+    assert_eq!(image(), "nginx:1.14.2");
+
+    assert_eq!(lab.ok("rollout pause deployment/nginx"), "deployment.apps/nginx paused\n");
+    let before: Vec<_> = lab.ready_pods("app=nginx").iter().map(name).collect();
+    lab.ok("set image deployment/nginx nginx=nginx:1.25");
+    // It is looked at all the same, and scaled.
+    lab.ok("scale deployment/nginx --replicas=4");
+    lab.until("another one of the old", || lab.ready_pods("app=nginx"), |pods| pods.len() == 4);
+    let images = || -> Vec<String> {
+        let pods = lab.ready_pods("app=nginx");
+        pods.iter().map(|pod| text(&pod["spec"]["containers"][0]["image"])).collect()
+    };
+    assert_eq!(images(), ["nginx:1.14.2"; 4]);
+    let now: Vec<_> = lab.ready_pods("app=nginx").iter().map(name).collect();
+    assert!(before.iter().all(|pod| now.contains(pod)), "{before:?} {now:?}");
+    assert_eq!(lab.ok("rollout resume deployment/nginx"), "deployment.apps/nginx resumed\n");
+    lab.rolled_out("nginx");
+    lab.until("all are new", images, |images| *images == ["nginx:1.25"; 4]);
+}
