@@ -18,6 +18,7 @@ mod pods;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use kubelet::{MachineInfo, NodeInfo};
@@ -59,6 +60,8 @@ pub struct Options {
     pub images: PathBuf,
     /// Whether the cluster has a DNS service.
     pub dns: bool,
+    /// When the node has been silent for so long, the control plane takes it for dead.
+    pub node_monitor_grace: Duration,
     /// Where the logs of the cluster's pods go.
     pub logs: PathBuf,
     /// Where nginx writes a line for each request.
@@ -126,6 +129,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         address: options.address,
         version: env!("CARGO_PKG_VERSION").into(),
         machine: MachineInfo::read(),
+        lease: kubelet::node::lease_within(options.node_monitor_grace),
     };
     health.announce(kubelet::COMPONENT, ComponentKind::Builtin, &info.version);
     health.announce(kubeproxy::COMPONENT, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));

@@ -9,6 +9,9 @@
 //! - `classes`: those of Ingresses and Gateways that every cluster has;
 //! - `pods`: whether those of them that are pods have become ready;
 //! - `ingresses`: whether the ingresses by hand among them are served.
+//!
+//! A cluster with several etcd members has one of these beside each; controllers and scheduler of one of them
+//! work, by leases. All else is done by the first one, once: the others stand by.
 
 mod addons;
 mod classes;
@@ -20,6 +23,7 @@ mod pods;
 mod stamp;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use flannel::PublishOptions;
 use ipnetwork::Ipv4Network;
@@ -37,6 +41,12 @@ use crate::manifests::Declared;
 pub struct Options {
     /// The cluster, as `C0`.
     pub cluster: String,
+    /// What it is called among several of the cluster, as `C0e1`.
+    pub identity: String,
+    /// Whether it is one more, which does not bring the cluster about.
+    pub standby: bool,
+    /// A node that has been silent for so long is not ready.
+    pub node_monitor_grace: Duration,
     /// Where its etcd listens, as `http://10.1.0.1:2379`.
     pub etcd: Vec<String>,
     /// A folder of its own, which goes with the lab and outlives the process.
@@ -80,50 +90,20 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let notifier = Notifier::from_env().map_err(system("open the notification socket"))?;
     let health = Health::default();
     let store = Store::etcd(&options.etcd).await?;
-    let mut declared = Declared::read(&options.manifests);
-    if options.dns {
-        declared.add(addons::dns(&options.etcd, options.service_network, &options.network));
-    }
-    let (pods, ingresses) = (declared.pods(), declared.ingresses());
-    let announce = |name| health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
-    announce(flannel::CONFIG_COMPONENT);
-    announce(namespaces::COMPONENT);
-    announce(controllers::COMPONENT);
-    announce(scheduler::COMPONENT);
-    if options.dns {
-        announce(addons::COMPONENT);
-    }
-    announce(manifests::COMPONENT);
-    if !pods.is_empty() {
-        announce(pods::COMPONENT);
-    }
-    if !ingresses.is_empty() {
-        announce(ingresses::COMPONENT);
-    }
-
-    let (made, namespaces_made) = watch::channel(false);
-    let (done, manifests_applied) = watch::channel(false);
-    let folder = |marker: &str| options.folder.join(marker);
     let mut tasks = JoinSet::new();
-    tasks.spawn(flannel::publish(publish_options(&options), health.clone()));
-    tasks.spawn(namespaces::run(store.clone(), health.clone(), made));
-    let applied = folder("manifests.applied");
-    tasks.spawn(manifests::run(store.clone(), declared, applied, namespaces_made, health.clone(), done));
-    let mut controllers = controllers::Options::new(options.service_network);
-    controllers.load_balancer_pool = options.load_balancer_pool;
+    announce(&health, &[controllers::COMPONENT, scheduler::COMPONENT]);
+    let controllers = controllers::Options {
+        node_monitor_grace: options.node_monitor_grace,
+        identity: options.identity.clone(),
+        load_balancer_pool: options.load_balancer_pool,
+        ..controllers::Options::new(options.service_network)
+    };
     tasks.spawn(controllers::run(controllers, store.clone(), health.clone()));
-    tasks.spawn(scheduler::run(store.clone(), health.clone()));
-    if options.dns {
-        tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
-    }
-    let (marker, applied) = (folder("classes.made"), manifests_applied.clone());
-    tasks.spawn(classes::run(store.clone(), marker, applied));
-    if !ingresses.is_empty() {
-        let (marker, applied) = (folder("ingresses.ready"), manifests_applied.clone());
-        tasks.spawn(ingresses::run(store.clone(), ingresses, marker, applied, health.clone()));
-    }
-    if !pods.is_empty() {
-        tasks.spawn(pods::run(store, pods, folder("pods.ready"), manifests_applied, health.clone()));
+    let (identity, scheduled) = (options.identity.clone(), store.clone());
+    let board = health.clone();
+    tasks.spawn(async move { scheduler::run(&identity, scheduled, board).await });
+    if !options.standby {
+        bring_about(&options, &store, &health, &mut tasks);
     }
     tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
@@ -134,6 +114,43 @@ pub async fn run(options: Options) -> Result<(), Error> {
             source: std::io::ErrorKind::Other.into(),
         }),
     }
+}
+
+fn announce(health: &Health, names: &[&'static str]) {
+    for name in names {
+        health.announce(name, ComponentKind::Builtin, env!("CARGO_PKG_VERSION"));
+    }
+}
+
+/// Starts what makes a cluster out of an empty etcd.
+fn bring_about(options: &Options, store: &Store, health: &Health, tasks: &mut JoinSet<()>) {
+    let mut declared = Declared::read(&options.manifests);
+    if options.dns {
+        declared.add(addons::dns(&options.etcd, options.service_network, &options.network));
+        announce(health, &[addons::COMPONENT]);
+        tasks.spawn(addons::watch_dns(store.clone(), health.clone()));
+    }
+    announce(health, &[flannel::CONFIG_COMPONENT, namespaces::COMPONENT, manifests::COMPONENT]);
+    let (made, namespaces_made) = watch::channel(false);
+    let (done, manifests_applied) = watch::channel(false);
+    let folder = |marker: &str| options.folder.join(marker);
+    tasks.spawn(flannel::publish(publish_options(options), health.clone()));
+    tasks.spawn(namespaces::run(store.clone(), health.clone(), made));
+    tasks.spawn(classes::run(store.clone(), folder("classes.made"), manifests_applied.clone()));
+    let ingresses = declared.ingresses();
+    if !ingresses.is_empty() {
+        announce(health, &[ingresses::COMPONENT]);
+        let (ready, applied) = (folder("ingresses.ready"), manifests_applied.clone());
+        tasks.spawn(ingresses::run(store.clone(), ingresses, ready, applied, health.clone()));
+    }
+    let pods = declared.pods();
+    if !pods.is_empty() {
+        announce(health, &[pods::COMPONENT]);
+        let ready = folder("pods.ready");
+        tasks.spawn(pods::run(store.clone(), pods, ready, manifests_applied, health.clone()));
+    }
+    let applied = folder("manifests.applied");
+    tasks.spawn(manifests::run(store.clone(), declared, applied, namespaces_made, health.clone(), done));
 }
 
 fn publish_options(options: &Options) -> PublishOptions {

@@ -1,8 +1,9 @@
 //! How fast a cluster's control plane is, on a real etcd on this machine: `cargo bench -p controllers`.
 //!
 //! Prints how long 1,000 pods of one Deployment take to be made, placed and ready (their kubelets say so at
-//! once), and how many changes of pods a second get into the EndpointSlices of 1,000 services with 100
-//! endpoints each.
+//! once); the same for 5,000 pods in 50 Deployments, with the memory that it takes, how long a new version of
+//! all takes, and how soon another control plane works on it; and how many changes of pods a second get into the
+//! EndpointSlices of 1,000 services with 100 endpoints each.
 
 // clippy.toml allows it in tests, but does not see that this is much like one.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use api::types::api::core::v1::{Pod, Service};
 use api::types::api::discovery::v1::EndpointSlice;
 use lab::{Lab, nginx, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use server::{Etcd, alone};
 use store::{Object, Reflector, Store, new_uid};
 use tokio::task::JoinSet;
@@ -37,6 +38,11 @@ fn main() {
     alone(async move {
         let etcd = Etcd::single().await;
         rollout(etcd.store().await, pods).await;
+    });
+    let (deployments, each) = if short { (2, 10) } else { (50, 100) };
+    alone(async move {
+        let etcd = Etcd::single().await;
+        many(etcd.store().await, deployments, each).await;
     });
     alone(async move {
         let etcd = Etcd::single().await;
@@ -58,6 +64,55 @@ async fn rollout(store: Store, pods: usize) {
     let after = began.elapsed();
     lab.rolled_out("nginx-deployment").await;
     println!("{pods} pods: placed after {after:.2?}, all available after {:.2?}", began.elapsed());
+}
+
+/// A Deployment of that name and number of pods.
+fn deployment(name: &str, replicas: usize) -> Value {
+    let mut document = nginx(replicas);
+    document["metadata"]["name"] = name.into();
+    document["spec"]["selector"]["matchLabels"]["app"] = name.into();
+    document["spec"]["template"]["metadata"]["labels"]["app"] = name.into();
+    document
+}
+
+/// Private memory of this process in MiB (`smaps_rollup`).
+fn memory() -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+    let private = text.lines().filter(|line| line.starts_with("Private_"));
+    private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok()).sum::<usize>() / 1024
+}
+
+async fn many(store: Store, deployments: usize, each: usize) {
+    let mut lab = Lab::start(store.clone(), deployments).await;
+    lab.create(nginx(1)).await;
+    lab.rolled_out("nginx-deployment").await;
+    let names: Vec<String> = (0..deployments).map(|number| format!("web-{number}")).collect();
+    let (pods, before, began) = (deployments * each, memory(), Instant::now());
+    for name in &names {
+        lab.create(deployment(name, each)).await;
+    }
+    for name in &names {
+        lab.rolled_out(name).await;
+    }
+    println!("{pods} pods of {deployments} deployments: all available after {:.2?}", began.elapsed());
+    println!("memory: {before} MiB before, {} MiB with them (control plane and all kubelets)", memory());
+    let began = Instant::now();
+    for name in &names {
+        let image = |document: &mut Value| {
+            document["spec"]["template"]["spec"]["containers"][0]["image"] = "nginx:1.16.1".into();
+        };
+        lab.edit(name, image).await;
+    }
+    for name in &names {
+        lab.rolled_out(name).await;
+    }
+    println!("another version of all of them: {:.2?}; memory {} MiB", began.elapsed(), memory());
+    lab.stop();
+    lab.scale(&names[0], each + 1).await;
+    let began = Instant::now();
+    lab.go();
+    lab.rolled_out(&names[0]).await;
+    println!("a control plane that begins with them: at work after {:.2?}", began.elapsed());
 }
 
 /// Stores many objects, some at a time.

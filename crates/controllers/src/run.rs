@@ -57,7 +57,7 @@ impl Options {
             service_network,
             node_port_range: 30000..=32767,
             load_balancer_pool: None,
-            node_monitor_grace: Duration::from_secs(40),
+            node_monitor_grace: Duration::from_secs(50),
             identity: Candidate::host(),
         }
     }

@@ -1,11 +1,15 @@
 //! HTTP/1.1, single-threaded: a [`Site`] answers, this does the rest.
+//!
+//! A server that is told to end goes on answering, and asks clients to leave, until nobody has come for a
+//! moment: kubelets and kube-proxies hear at the same time that a pod is to go, and the one that ends it is
+//! often faster than those that send clients to it. One that nobody visits ends at once.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::{Error, access_log, listen};
 
@@ -29,6 +34,10 @@ const LARGEST_BODY: usize = 1 << 20;
 /// How long requests may take that are under way when the server is told to end. A kubelet that gives
 /// pods the usual 30 seconds is still waiting then.
 const DRAIN: Duration = Duration::from_secs(25);
+/// Nobody has come for so long: the word has spread.
+const QUIET: Duration = Duration::from_millis(300);
+/// Clients that come after that do not go by the word.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(5);
 /// Pause of accepting when there is no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
@@ -152,29 +161,26 @@ pub(crate) struct Server<S> {
 impl<S: Site> Server<S> {
     /// Serves until `end` is done, which says whether requests under way may finish.
     pub(crate) async fn run(self, end: impl Future<Output = bool>) -> ExitCode {
-        let (stop, stopping) = watch::channel(false);
+        let house = Arc::new(House {
+            site: self.site.clone(),
+            log: self.log,
+            stage: watch::Sender::new(Stage::Open),
+            last: Mutex::new(None),
+        });
         let mut connections = JoinSet::new();
-        let graceful = {
-            tokio::pin!(end);
-            loop {
-                tokio::select! {
-                    graceful = &mut end => break graceful,
-                    accepted = self.listener.accept() => match accepted {
-                        Ok((stream, remote)) => {
-                            let site = self.site.clone();
-                            connections.spawn(converse(stream, remote, site, self.log, stopping.clone()));
-                        }
-                        Err(e) => self.rest(&e).await,
-                    },
-                    Some(_) = connections.join_next() => {}
-                }
-            }
-        };
-        drop(self.listener);
-        if !graceful {
+        if !self.accept_until(end, &house, &mut connections).await {
             return ExitCode::SUCCESS;
         }
-        let _ = stop.send(true);
+        house.stage.send_replace(Stage::Farewell);
+        let farewell = tokio::time::timeout(LONGEST_FAREWELL, house.quiet());
+        // Whoever still comes has not heard of it in time.
+        let _ = self.accept_until(farewell, &house, &mut connections).await;
+        // Those who are at the door already have been let in by the kernel.
+        while let Ok(Ok(visitor)) = tokio::time::timeout(Duration::ZERO, self.listener.accept()).await {
+            connections.spawn(converse(visitor, house.clone()));
+        }
+        drop(self.listener);
+        house.stage.send_replace(Stage::Closed);
         let drained = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             let _ = writeln!(
@@ -184,6 +190,27 @@ impl<S: Site> Server<S> {
             );
         }
         ExitCode::SUCCESS
+    }
+
+    async fn accept_until<T>(
+        &self,
+        end: impl Future<Output = T>,
+        house: &Arc<House<S>>,
+        connections: &mut JoinSet<()>,
+    ) -> T {
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                ended = &mut end => return ended,
+                accepted = self.listener.accept() => match accepted {
+                    Ok(visitor) => {
+                        connections.spawn(converse(visitor, house.clone()));
+                    }
+                    Err(e) => self.rest(&e).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
     }
 
     /// A connection that ends before it is accepted is none of ours; for want of descriptors, wait.
@@ -196,30 +223,67 @@ impl<S: Site> Server<S> {
     }
 }
 
-async fn converse<S: Site>(
-    stream: TcpStream,
-    remote: SocketAddr,
+/// How far a server's end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Each answer is the last one of its connection.
+    Farewell,
+    /// Nobody is let in, and who says nothing has to leave.
+    Closed,
+}
+
+/// What the connections of a server share.
+struct House<S> {
     site: Arc<S>,
     log: bool,
-    mut stopping: watch::Receiver<bool>,
-) {
+    stage: watch::Sender<Stage>,
+    /// When somebody came, or asked, last.
+    last: Mutex<Option<Instant>>,
+}
+
+impl<S> House<S> {
+    fn visited(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Returns when nobody has come for a moment.
+    async fn quiet(&self) {
+        loop {
+            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(until) = last.map(|last| last + QUIET).filter(|until| *until > Instant::now()) else {
+                return;
+            };
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+async fn converse<S: Site>((stream, remote): (TcpStream, SocketAddr), house: Arc<House<S>>) {
+    house.visited();
+    let mut stage = house.stage.subscribe();
     let _ = stream.set_nodelay(true);
     let client = Client {
         remote: canonical(remote),
         local: canonical(stream.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into())),
     };
-    let service = service_fn(move |request| reply(site.clone(), client, request, log));
+    let service = service_fn(move |request| reply(house.clone(), client, request));
     // `printf … | nc` closes its end before it reads the answer.
     let connection = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     // That a connection breaks is the client's affair.
     tokio::select! {
         _ = connection.as_mut() => {}
-        _ = stopping.changed() => {
+        () = closed(&mut stage) => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
     }
+}
+
+async fn closed(stage: &mut watch::Receiver<Stage>) {
+    // A server that is gone is closed, too.
+    let _ = stage.wait_for(|stage| *stage == Stage::Closed).await;
 }
 
 /// IPv4 addresses as such, where the socket speaks both.
@@ -228,11 +292,11 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 async fn reply<S: Site>(
-    site: Arc<S>,
+    house: Arc<House<S>>,
     client: Client,
     request: Request<Incoming>,
-    log: bool,
 ) -> Result<Answer, Infallible> {
+    house.visited();
     let (head, body) = request.into_parts();
     let body = if body.is_end_stream() {
         Ok(Bytes::new())
@@ -245,14 +309,17 @@ async fn reply<S: Site>(
             let mut answer = text(StatusCode::PAYLOAD_TOO_LARGE, "at most 1 MiB\n");
             // What is left of the body must not be taken for a request.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            if log {
+            if house.log {
                 access_log::write(client, &head, &answer);
             }
             return Ok(answer);
         }
     };
-    let answer = site.answer(&visit).await;
-    if log {
+    let mut answer = house.site.answer(&visit).await;
+    if *house.stage.borrow() != Stage::Open {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if house.log {
         access_log::write(client, &visit.head, &answer);
     }
     Ok(answer)

@@ -19,7 +19,7 @@ use std::fmt::{Display, Write as _};
 
 use api::kinds::{
     CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, EVENTS, INGRESSES, LEASES, NAMESPACES, NODES, PODS,
-    REPLICA_SETS, SECRETS, SERVICES,
+    REPLICA_SETS, SECRETS, SERVICES, VIRTUAL_IPS,
 };
 use api::selector::{Labels, Selector};
 use api::types::api::apps::v1::ReplicaSet;
@@ -78,11 +78,14 @@ async fn related(store: &Store, info: &'static KindInfo, object: &Value) -> Resu
     } else if *info == SERVICES {
         let slices = store.list_raw(&ENDPOINT_SLICES, inside).await?.items;
         let of_it = |slice: &&Value| slice["metadata"]["labels"]["kubernetes.io/service-name"] == *name;
+        related.pods = all(store.list_raw(&PODS, inside).await?.items);
         related.slices = all(slices.iter().filter(of_it).cloned().collect());
         if related.slices.is_empty() {
             related.endpoints =
                 store.get_raw(&ENDPOINTS, namespace, name).await?.and_then(|value| typed(&value));
         }
+    } else if *info == VIRTUAL_IPS {
+        related.pods = all(store.list_raw(&PODS, inside).await?.items);
     } else if *info == DEPLOYMENTS || *info == REPLICA_SETS {
         let uid = text(object, "/metadata/uid");
         let (sets, pods) =
@@ -124,6 +127,7 @@ pub(crate) fn text_of(info: &KindInfo, object: &Value, related: &Related, now: &
         ref info if *info == PODS => pod::describe(&mut out, object),
         ref info if *info == NODES => node::describe(&mut out, object, related),
         ref info if *info == SERVICES => network::service(&mut out, object, related),
+        ref info if *info == VIRTUAL_IPS => network::virtual_ip(&mut out, object, related),
         ref info if *info == ENDPOINT_SLICES => network::slice(&mut out, object),
         ref info if *info == ENDPOINTS => network::endpoints(&mut out, object),
         ref info if *info == INGRESSES => network::ingress(&mut out, object),

@@ -11,7 +11,7 @@
 //! - [`describe`]: an object in words;
 //! - [`jsonpath`]: paths into objects; [`columns`]: tables of them; [`mod@wait`]: until something is so;
 //! - [`delete`]: deleting, and waiting until it is done; [`change`]: scale, label, annotate; [`rollout`]:
-//!   deployments' revisions.
+//!   deployments' revisions; [`generate`]: objects from a few words, and new images.
 //!
 //! Nothing is printed here: text is given back, and the command prints it. What things are called, which
 //! columns there are and how a pod's status is worded is as in kubectl 1.32, whose sources each module
@@ -26,6 +26,7 @@ pub mod describe;
 pub mod document;
 mod error;
 pub mod format;
+pub mod generate;
 pub mod jsonpath;
 pub mod merge;
 mod object;

@@ -153,6 +153,7 @@ fn printer_of(info: &KindInfo) -> &'static Printer {
         (&kinds::INGRESSES, &networking::INGRESSES),
         (&kinds::INGRESS_CLASSES, &networking::INGRESS_CLASSES),
         (&kinds::NETWORK_POLICIES, &networking::NETWORK_POLICIES),
+        (&kinds::VIRTUAL_IPS, &networking::VIRTUAL_IPS),
         (&kinds::DEPLOYMENTS, &apps::DEPLOYMENTS),
         (&kinds::REPLICA_SETS, &apps::REPLICA_SETS),
         (&kinds::DAEMON_SETS, &apps::DAEMON_SETS),

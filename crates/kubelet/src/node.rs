@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use api::types::api::coordination::v1::{Lease, LeaseSpec};
 use api::types::api::core::v1::{Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo};
@@ -17,8 +18,8 @@ use crate::machine::MachineInfo;
 
 /// Where the nodes' leases are.
 pub const LEASE_NAMESPACE: &str = "kube-node-lease";
-/// After this many seconds without renewal a node counts as dead.
-pub const LEASE_SECONDS: i32 = 40;
+/// A lease lasts so long if nobody says otherwise (`nodeLeaseDurationSeconds`).
+const LEASE: Duration = Duration::from_secs(40);
 /// As kubelet's `--max-pods`.
 const MAX_PODS: u32 = 110;
 
@@ -38,6 +39,14 @@ pub struct NodeInfo {
     pub version: String,
     /// The machine below.
     pub machine: MachineInfo,
+    /// How long its lease lasts, whole seconds; it is renewed four times as often (KEP-589).
+    pub lease: Duration,
+}
+
+/// How long leases last where a node that has been silent for `grace` counts as dead.
+#[must_use]
+pub fn lease_within(grace: Duration) -> Duration {
+    Duration::from_secs(grace.as_secs().max(1)).min(LEASE)
 }
 
 /// The Node object as it should be; `subnet` is its share of the pod network, without which it is not
@@ -75,7 +84,7 @@ pub fn node(info: &NodeInfo, subnet: Option<Ipv4Network>, observed: Option<&Node
 
 /// The Lease that says when the node was last alive.
 #[must_use]
-pub fn lease(node: &Node, observed: Option<&Lease>, now: &MicroTime) -> Lease {
+pub fn lease(info: &NodeInfo, node: &Node, observed: Option<&Lease>, now: &MicroTime) -> Lease {
     let name = node.metadata.name.clone().unwrap_or_default();
     let mut lease = observed.cloned().unwrap_or_else(|| Lease {
         metadata: ObjectMeta {
@@ -95,7 +104,7 @@ pub fn lease(node: &Node, observed: Option<&Lease>, now: &MicroTime) -> Lease {
     }]);
     lease.spec = Some(LeaseSpec {
         holder_identity: Some(name),
-        lease_duration_seconds: Some(LEASE_SECONDS),
+        lease_duration_seconds: i32::try_from(info.lease.as_secs()).ok(),
         renew_time: Some(now.clone()),
         ..lease.spec.unwrap_or_default()
     });
@@ -210,6 +219,7 @@ pub(crate) mod tests {
                 memory_kib: 4_194_304,
                 boot_id: "b007".into(),
             },
+            lease: LEASE,
         }
     }
 
@@ -222,7 +232,7 @@ pub(crate) mod tests {
         let node = node(&info(), SUBNET, None, &at(1_700_000_000));
         insta::assert_snapshot!(serde_json::to_string_pretty(&node).unwrap());
         let now = MicroTime(Timestamp::from_microsecond(1_700_000_000_123_456).unwrap());
-        insta::assert_snapshot!(serde_json::to_string_pretty(&lease(&node, None, &now)).unwrap());
+        insta::assert_snapshot!(serde_json::to_string_pretty(&lease(&info(), &node, None, &now)).unwrap());
     }
 
     #[test]

@@ -14,8 +14,6 @@ use crate::node::{LEASE_NAMESPACE, NodeInfo, differs, lease, node};
 
 /// The component's name in `topo status`.
 pub const COMPONENT: &str = "kubelet";
-/// A quarter of the lease (KEP-589).
-const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Beside the lease, the kubelet writes its status every five minutes even if nothing has changed
 /// (kubelet `nodeStatusReportFrequency`).
 const STATUS: Duration = Duration::from_secs(300);
@@ -38,7 +36,7 @@ pub async fn run(
                 health.set_part(COMPONENT, "node", true, "");
                 backoff.reset();
                 // The network's coming is news for the whole cluster.
-                let _ = tokio::time::timeout(HEARTBEAT, changed(&mut lease)).await;
+                let _ = tokio::time::timeout(info.lease / 4, changed(&mut lease)).await;
             }
             Err(error) => {
                 let message = chain(&error);
@@ -79,7 +77,7 @@ async fn beat(
         }
     }
     let observed: Option<Lease> = store.get(LEASE_NAMESPACE, &info.name).await?;
-    let mut renewed = lease(&desired, observed.as_ref(), &time::micro_now());
+    let mut renewed = lease(info, &desired, observed.as_ref(), &time::micro_now());
     match observed {
         None => store.create(&mut renewed).await,
         Some(_) => store.update(&mut renewed).await,

@@ -215,15 +215,19 @@ pub(crate) fn assemble(lab: &Lab, started_in: Option<f64>) -> LabStatus {
                 WorkerStatus { pods, ..worker_status(&worker.name, worker.address.to_string(), state) }
             })
             .collect();
-        let control_plane = cluster.etcd.first().map_or_else(
-            || control_plane_status("", String::new(), State::default()),
-            |first| {
-                let state = take(&first.name, specs::CONTROL_PLANE).unwrap_or_default();
-                control_plane_status(&first.name, first.address.to_string(), state)
-            },
-        );
-        let ready = etcd.iter().all(|e| e.ready) && control_plane.ready && workers.iter().all(|w| w.ready);
-        clusters.push(ClusterStatus { name: cluster.name.clone(), ready, etcd, control_plane, workers });
+        let mut planes = cluster.etcd.iter().map(|member| {
+            let state = take(&member.name, specs::CONTROL_PLANE).unwrap_or_default();
+            control_plane_status(&member.name, member.address.to_string(), state)
+        });
+        let control_plane =
+            planes.next().unwrap_or_else(|| control_plane_status("", String::new(), State::default()));
+        let standby: Vec<_> = planes.collect();
+        let ready = etcd.iter().all(|e| e.ready)
+            && control_plane.ready
+            && standby.iter().all(|plane| plane.ready)
+            && workers.iter().all(|w| w.ready);
+        let name = cluster.name.clone();
+        clusters.push(ClusterStatus { name, ready, etcd, control_plane, standby, workers });
     }
     let helpers = states
         .into_iter()

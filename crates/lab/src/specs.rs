@@ -15,7 +15,7 @@ use crate::{programs, world};
 
 /// The store of a cluster.
 pub(crate) const ETCD: &str = "etcd";
-/// What keeps a cluster's objects in order; in its first etcd node.
+/// What keeps a cluster's objects in order, beside each etcd member.
 pub(crate) const CONTROL_PLANE: &str = "control-plane";
 /// What runs a worker.
 pub(crate) const AGENT: &str = "agent";
@@ -34,8 +34,7 @@ pub(crate) fn specs(
     for cluster in &topology.clusters {
         if let Some(at) = cluster.etcd.iter().position(|member| member.name == machine.name) {
             let etcd = etcd(cluster, &cluster.etcd[at], keep, machine)?;
-            let control_plane = (at == 0).then(|| control_plane(cluster, state, machine)).transpose()?;
-            return Ok([etcd].into_iter().chain(control_plane).collect());
+            return Ok(vec![etcd, control_plane(cluster, at, state, machine)?]);
         }
         if let Some(worker) = cluster.workers.iter().find(|worker| worker.name == machine.name) {
             return Ok(vec![agent(cluster, worker, &state.logs(), machine)?]);
@@ -82,7 +81,8 @@ fn etcd_arguments(cluster: &Cluster, member: &EtcdMember, data: &Path) -> Vec<Os
     args
 }
 
-fn control_plane(cluster: &Cluster, state: &StateDir, machine: &Machine) -> Result<Spec> {
+/// The control plane beside one of the etcd members; that of the first one brings the cluster about.
+fn control_plane(cluster: &Cluster, at: usize, state: &StateDir, machine: &Machine) -> Result<Spec> {
     let mut args = vec![CONTROL_PLANE.into()];
     args.extend(flags([
         ("--cluster", cluster.name.clone()),
@@ -90,9 +90,15 @@ fn control_plane(cluster: &Cluster, state: &StateDir, machine: &Machine) -> Resu
         ("--network", network(&cluster.pod_network)?),
         ("--service-network", cluster.service_network.to_string()),
         ("--folder", folder(&cluster.name)),
+        ("--identity", machine.name.clone()),
+        ("--node-monitor-grace-period", millis(cluster)),
     ]));
     let pool = cluster.load_balancer_pool.map(|pool| ("--load-balancer-pool", pool.to_string()));
     args.extend(flags(pool));
+    if at > 0 {
+        args.push("--standby".into());
+        return ours(&machine.name, CONTROL_PLANE, args, machine);
+    }
     if cluster.dns {
         args.push("--dns".into());
     }
@@ -114,6 +120,7 @@ fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> 
         ("--service-network", cluster.service_network.to_string()),
         ("--flannel", worker.components.flannel.as_str().into()),
         ("--flannel-plugin", worker.components.flannel_plugin.as_str().into()),
+        ("--node-monitor-grace-period", millis(cluster)),
         ("--images", world::IMAGES.into()),
         ("--access-log", logs.join(&worker.name).join("ingress.log").display().to_string()),
         ("--logs", logs.join("pods").join(&cluster.name).display().to_string()),
@@ -122,6 +129,11 @@ fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> 
         args.push("--dns".into());
     }
     ours(&worker.name, AGENT, args, machine)
+}
+
+/// Milliseconds after which a silent node is not ready.
+fn millis(cluster: &Cluster) -> String {
+    cluster.node_monitor_grace_period.duration().as_millis().to_string()
 }
 
 /// A process of this very program.

@@ -35,6 +35,9 @@ pub struct ClusterStatus {
     pub etcd: Vec<EtcdStatus>,
     /// What keeps its objects in order.
     pub control_plane: ControlPlaneStatus,
+    /// One more beside each other etcd member: whose controllers and scheduler work is a matter of leases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standby: Vec<ControlPlaneStatus>,
     /// The nodes that run pods.
     pub workers: Vec<WorkerStatus>,
 }
@@ -131,6 +134,13 @@ pub struct ProcessStatus {
     pub message: String,
 }
 
+impl ClusterStatus {
+    /// All of its control planes, the first one first.
+    pub fn control_planes(&self) -> impl Iterator<Item = &ControlPlaneStatus> {
+        std::iter::once(&self.control_plane).chain(&self.standby)
+    }
+}
+
 impl LabStatus {
     /// What is wrong with components though they do their work, a line each, with cluster or worker.
     #[must_use]
@@ -141,7 +151,9 @@ impl LabStatus {
         };
         let mut all = Vec::new();
         for cluster in &self.clusters {
-            all.extend(of(&cluster.name, &cluster.control_plane.components));
+            for plane in cluster.control_planes() {
+                all.extend(of(&cluster.name, &plane.components));
+            }
             all.extend(cluster.workers.iter().flat_map(|worker| of(&worker.name, &worker.components)));
         }
         all
@@ -152,7 +164,8 @@ impl LabStatus {
         let clusters = self.clusters.iter_mut().flat_map(|cluster| {
             let etcd = cluster.etcd.iter_mut().filter_map(|e| e.pid.as_mut());
             let workers = cluster.workers.iter_mut().filter_map(|w| w.pid.as_mut());
-            etcd.chain(cluster.control_plane.pid.as_mut()).chain(workers)
+            let standby = cluster.standby.iter_mut().filter_map(|plane| plane.pid.as_mut());
+            etcd.chain(cluster.control_plane.pid.as_mut()).chain(standby).chain(workers)
         });
         let helpers = self.helpers.iter_mut().filter_map(|h| h.pid.as_mut());
         std::iter::once(&mut self.pid).chain(clusters).chain(helpers)

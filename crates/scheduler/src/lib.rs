@@ -43,13 +43,8 @@ pub const COMPONENT: &str = "scheduler";
 pub const LEASE: &str = "kube-scheduler";
 
 /// Runs the scheduler until dropped; `health` hears how it goes. Of several of a cluster one works, the others
-/// wait; they are told apart by the names of their hosts.
-pub async fn run(store: Store, health: Health) {
-    run_as(&Candidate::host(), store, health).await;
-}
-
-/// As [`run()`], under a name of its own.
-pub async fn run_as(identity: &str, store: Store, health: Health) {
+/// wait; they are told apart by their `identity`.
+pub async fn run(identity: &str, store: Store, health: Health) {
     let candidate = Candidate::new(&store, LEASE, identity);
     let tell = |standing: &Standing| match standing {
         Standing::Leads => health.set(COMPONENT, false, "reading the cluster"),

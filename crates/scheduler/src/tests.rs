@@ -50,7 +50,7 @@ fn asks(cpu: &str) -> Value {
 fn start(store: &Store, identity: &'static str) -> JoinHandle<()> {
     let health = Health::default();
     health.announce(COMPONENT, ComponentKind::Builtin, "0");
-    tokio::spawn(run_as(identity, store.clone(), health))
+    tokio::spawn(run(identity, store.clone(), health))
 }
 
 async fn until<T, F: Future<Output = T>>(

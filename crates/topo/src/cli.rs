@@ -66,8 +66,13 @@ pub(crate) enum Command {
     Dns(DnsCommand),
     /// Make objects as files describe them, or change them into that
     Apply(objects::ApplyArgs),
-    /// Make new objects from files
+    /// Make new objects, from files or a few words
     Create(objects::CreateArgs),
+    /// Put a service in front of pods
+    Expose(changes::ExposeArgs),
+    /// Change what containers run
+    #[command(subcommand, arg_required_else_help = true)]
+    Set(changes::SetCommand),
     /// Show objects
     Get(objects::GetArgs),
     /// Delete objects
@@ -608,6 +613,9 @@ pub(crate) struct AgentArgs {
     pub(crate) flannel: Choice,
     #[arg(long)]
     pub(crate) flannel_plugin: Choice,
+    /// Milliseconds
+    #[arg(long)]
+    pub(crate) node_monitor_grace_period: u64,
     /// Images beside those that are built in
     #[arg(long)]
     pub(crate) images: PathBuf,
@@ -638,6 +646,15 @@ pub(crate) struct ControlPlaneArgs {
     /// Where services of type LoadBalancer get their addresses from
     #[arg(long)]
     pub(crate) load_balancer_pool: Option<Ipv4Network>,
+    /// What it is called among several of a cluster
+    #[arg(long)]
+    pub(crate) identity: String,
+    /// It is one more, which does not bring the cluster about
+    #[arg(long)]
+    pub(crate) standby: bool,
+    /// Milliseconds
+    #[arg(long)]
+    pub(crate) node_monitor_grace_period: u64,
     #[arg(long = "manifest", value_name = "FILE")]
     pub(crate) manifests: Vec<PathBuf>,
     /// The cluster has a DNS service

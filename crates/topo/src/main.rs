@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kubectl::change::What;
 
+use crate::cli::changes::SetCommand;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
@@ -59,6 +60,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => commands::logs::run(lab, &args),
         Command::Apply(args) => commands::objects::apply(lab, &args),
         Command::Create(args) => commands::objects::create(lab, &args),
+        Command::Expose(args) => commands::objects::expose(lab, &args),
+        Command::Set(SetCommand::Image(args)) => commands::objects::set_image(lab, &args),
         Command::Get(args) => commands::objects::get(lab, &args),
         Command::Delete(args) => commands::objects::delete(lab, &args),
         Command::Dns(command) => parts::dns(lab, command),

@@ -69,6 +69,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         access_log: args.access_log,
         dns: args.dns,
         cluster: args.cluster.clone(),
+        node_monitor_grace: Duration::from_millis(args.node_monitor_grace_period),
     };
     runtime.block_on(agent::run(options)).with_context(|| format!("agent of {}", args.cluster))?;
     Ok(ExitCode::SUCCESS)
@@ -102,6 +103,9 @@ pub(crate) fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<ExitCode> 
         network: args.network,
         service_network: args.service_network,
         load_balancer_pool: args.load_balancer_pool,
+        identity: args.identity,
+        standby: args.standby,
+        node_monitor_grace: Duration::from_millis(args.node_monitor_grace_period),
         manifests: args.manifests,
         dns: args.dns,
     };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub(crate) use serde_yaml::Spanned;
 
 use crate::model::{BackendValue, Choice};
-use crate::units::{Delay, Loss, Rate};
+use crate::units::{Delay, Grace, Loss, Rate};
 
 pub(crate) type Text = Spanned<String>;
 
@@ -27,6 +27,7 @@ pub(crate) struct TopologyFile {
     #[serde(default)]
     pub(crate) images: BTreeMap<String, Spanned<Image>>,
     pub(crate) dns: Option<bool>,
+    pub(crate) node_monitor_grace_period: Option<Grace>,
     pub(crate) clusters: Spanned<Vec<Spanned<ClusterFile>>>,
     #[serde(default)]
     pub(crate) links: Vec<Spanned<LinkFile>>,
@@ -54,6 +55,7 @@ pub(crate) struct ClusterFile {
     #[serde(default)]
     pub(crate) manifests: Vec<Text>,
     pub(crate) dns: Option<bool>,
+    pub(crate) node_monitor_grace_period: Option<Grace>,
 }
 
 #[derive(Debug, Deserialize)]

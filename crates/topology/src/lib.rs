@@ -25,4 +25,4 @@ pub use model::{
 pub use parse::{DEFAULT_FLANNEL_CONFIG, DEFAULT_TOPOLOGY, load, load_default, load_str, manifest};
 pub use problem::{Problem, Problems};
 pub use suggest::closest;
-pub use units::{Delay, Loss, Rate, UnitError};
+pub use units::{Delay, Grace, Loss, Rate, UnitError};

@@ -9,7 +9,7 @@ use images::Image;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Delay, Loss, Rate};
+use crate::units::{Delay, Grace, Loss, Rate};
 
 /// A whole lab.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct Cluster {
     pub manifests: Vec<String>,
     /// Whether it has a DNS service.
     pub dns: bool,
+    /// A node that has been silent for so long is not ready.
+    pub node_monitor_grace_period: Grace,
 }
 
 /// A node that runs etcd.

@@ -16,6 +16,7 @@ use crate::parse::{Folder, Report};
 use crate::pod_network::{self, address, cidr};
 use crate::problem::Problems;
 use crate::suggest::closest;
+use crate::units::Grace;
 
 /// `IFNAMSIZ` without its final zero (`linux/if.h`).
 const INTERFACE_NAME: usize = 15;
@@ -169,6 +170,10 @@ impl Resolver<'_> {
             load_balancer_pool: None,
             manifests,
             dns: file.dns.or(self.file.dns).unwrap_or(true),
+            node_monitor_grace_period: file
+                .node_monitor_grace_period
+                .or(self.file.node_monitor_grace_period)
+                .unwrap_or(Grace::DEFAULT),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The figures of a link, written as `tc(8)` writes them.
+//! The figures of a link, written as `tc(8)` writes them, and times.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +17,7 @@ pub struct UnitError {
 const RATE: &str = "a rate: a number with bit, kbit, mbit or gbit, as 10mbit";
 const LOSS: &str = "a loss: a percentage from 0% to 100%, as 5%";
 const DELAY: &str = "a delay: a number with us, ms or s, at most 60s, as 20ms";
+const GRACE: &str = "a grace period: a number with ms, s or m, 1s to 60m, as 50s";
 
 /// Bits per second; at least one byte per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,21 @@ pub struct Loss(u16);
 /// A one-way delay, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delay(u64);
+
+/// How long a node may be silent, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace(u64);
+
+impl Grace {
+    /// As kube-controller-manager's `--node-monitor-grace-period` since 1.32.
+    pub const DEFAULT: Self = Self(50_000);
+
+    /// The same as a duration.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
 
 impl Rate {
     /// Bits per second.
@@ -110,6 +126,22 @@ impl FromStr for Delay {
     }
 }
 
+impl FromStr for Grace {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (number, unit) = split(text).ok_or_else(|| refuse(text, GRACE))?;
+        let factor = match unit {
+            "ms" => 1.0,
+            "s" => 1e3,
+            "m" => 60e3,
+            _ => return Err(refuse(text, GRACE)),
+        };
+        let millis = (number * factor).round();
+        if (1e3..=3600e3).contains(&millis) { Ok(Self(millis as u64)) } else { Err(refuse(text, GRACE)) }
+    }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (divisor, unit) = match self.0 {
@@ -139,6 +171,12 @@ impl fmt::Display for Delay {
     }
 }
 
+impl fmt::Display for Grace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}s", self.0 as f64 / 1e3)
+    }
+}
+
 macro_rules! as_text {
     ($($unit:ty),*) => {$(
         impl Serialize for $unit {
@@ -153,7 +191,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Rate, Loss, Delay);
+as_text!(Rate, Loss, Delay, Grace);
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +204,7 @@ mod tests {
         assert_eq!("1.5Gbit".parse::<Rate>().unwrap().bits(), 1_500_000_000);
         assert_eq!("0.5%".parse::<Loss>().unwrap().percent(), 0.5);
         assert_eq!("20ms".parse::<Delay>().unwrap().duration(), Duration::from_millis(20));
+        assert_eq!("1.5m".parse::<Grace>().unwrap().duration(), Duration::from_secs(90));
         assert_eq!("0ms".parse::<Delay>().unwrap().duration(), Duration::ZERO);
     }
 
@@ -180,6 +219,9 @@ mod tests {
         for bad in ["20", "20m", "61s", "-1ms"] {
             assert!(bad.parse::<Delay>().is_err(), "{bad}");
         }
+        for bad in ["40", "999ms", "0s", "61m", "1h", "-5s"] {
+            assert!(bad.parse::<Grace>().is_err(), "{bad}");
+        }
         assert_eq!(
             "5".parse::<Loss>().unwrap_err().to_string(),
             "\"5\" is not a loss: a percentage from 0% to 100%, as 5%"
@@ -188,10 +230,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back_the_same(rate in 8u64..1_000_000_000_000, loss in 0u16..=10000, delay in 0u64..=60_000_000) {
+        fn what_is_printed_reads_back_the_same(rate in 8u64..1_000_000_000_000, loss in 0u16..=10000, delay in 0u64..=60_000_000, grace in 1_000u64..=3_600_000) {
             prop_assert_eq!(Rate(rate).to_string().parse(), Ok(Rate(rate)));
             prop_assert_eq!(Loss(loss).to_string().parse(), Ok(Loss(loss)));
             prop_assert_eq!(Delay(delay).to_string().parse(), Ok(Delay(delay)));
+            prop_assert_eq!(Grace(grace).to_string().parse(), Ok(Grace(grace)));
         }
 
         #[test]
@@ -199,6 +242,7 @@ mod tests {
             let _ = text.parse::<Rate>();
             let _ = text.parse::<Loss>();
             let _ = text.parse::<Delay>();
+            let _ = text.parse::<Grace>();
         }
     }
 }

@@ -52,7 +52,7 @@ impl Lab {
         self.control_plane = Some(tokio::spawn(async move {
             tokio::join!(
                 controllers::run(options, store.clone(), health.clone()),
-                scheduler::run_as("C0e1", store, health)
+                scheduler::run("C0e1", store, health)
             );
         }));
     }

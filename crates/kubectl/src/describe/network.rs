@@ -1,12 +1,14 @@
 //! Services, their endpoints, and ingresses.
 
-use api::types::api::core::v1::{Endpoints, Service, ServicePort, ServiceSpec};
+use api::VirtualIP;
+use api::types::api::core::v1::{Endpoints, Pod, Service, ServicePort, ServiceSpec};
 use api::types::api::discovery::v1::EndpointSlice;
 use api::types::api::networking::v1::{Ingress, IngressBackend};
+use api::types::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::{Description, Related, containers, or_none, typed};
-use crate::printers::{at_port, endpoints_text};
+use crate::printers::{at_port, endpoints_text, label_text};
 
 pub(super) fn service(out: &mut Description<'_>, object: &Value, related: &Related) -> Option<()> {
     let service: Service = typed(object)?;
@@ -37,6 +39,7 @@ pub(super) fn service(out: &mut Description<'_>, object: &Value, related: &Relat
     out.maybe(0, "HealthCheck NodePort", spec.health_check_node_port.filter(|port| *port > 0));
     out.maybe(0, "LoadBalancer Source Ranges", spec.load_balancer_source_ranges.map(|all| all.join(",")));
     out.maybe(0, "Ping", ping(&service));
+    out.maybe(0, "Warning", idle(&service, related));
     Some(())
 }
 
@@ -50,6 +53,55 @@ fn ping(service: &Service) -> Option<&'static str> {
              above",
         ),
     }
+}
+
+/// Why connections to it go nowhere, if they do.
+fn idle(service: &Service, related: &Related) -> Option<String> {
+    let spec = service.spec.as_ref()?;
+    let labels = spec.selector.as_ref().filter(|labels| !labels.is_empty())?;
+    let leads =
+        |port: &ServicePort| endpoints_of(port.name.as_deref().unwrap_or_default(), related) != or_none("");
+    if spec.type_.as_deref() == Some("ExternalName") || spec.ports.iter().flatten().all(leads) {
+        return None;
+    }
+    let chosen = |pod: &&Pod| {
+        let has = pod.metadata.labels.as_ref();
+        labels.iter().all(|(key, value)| has.and_then(|has| has.get(key)) == Some(value))
+    };
+    let pods: Vec<&Pod> = related.pods.iter().filter(chosen).collect();
+    if pods.is_empty() {
+        // Endpoints that are there have not gone yet.
+        if related.slices.iter().any(|slice| !slice.endpoints.is_empty()) {
+            return None;
+        }
+        let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+        let wanted = label_text(labels);
+        return Some(format!(
+            "no pod of namespace {namespace} has the labels that the selector wants: {wanted}"
+        ));
+    }
+    let ready = |pod: &&&Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
+        let of_pod = conditions.unwrap_or_default();
+        of_pod.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    let matched = if pods.len() == 1 { "1 pod".to_owned() } else { format!("{} pods", pods.len()) };
+    if pods.iter().filter(ready).count() == 0 && spec.publish_not_ready_addresses != Some(true) {
+        return Some(format!("the selector matches {matched}: none is ready"));
+    }
+    let has = |name: &str| pods.iter().any(|pod| has_port(pod, name));
+    let named = |port: &ServicePort| match &port.target_port {
+        Some(IntOrString::String(name)) => Some(name.clone()),
+        _ => None,
+    };
+    let missing = spec.ports.iter().flatten().filter_map(named).find(|name| !has(name));
+    missing.map(|name| format!("the selector matches {matched}: no container has a port named {name}"))
+}
+
+fn has_port(pod: &Pod, name: &str) -> bool {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let ports = containers.iter().flat_map(|container| container.ports.as_deref().unwrap_or_default());
+    ports.into_iter().any(|port| port.name.as_deref() == Some(name))
 }
 
 fn ports(out: &mut Description<'_>, port: &ServicePort, related: &Related) {
@@ -89,6 +141,33 @@ fn endpoints_of(port: &str, related: &Related) -> String {
         0 => shown,
         more => format!("{shown} + {more} more..."),
     }
+}
+
+pub(super) fn virtual_ip(out: &mut Description<'_>, object: &Value, related: &Related) -> Option<()> {
+    let vip: VirtualIP = typed(object)?;
+    out.head(&vip.metadata);
+    out.field(0, "Address", &vip.spec.address);
+    out.field(0, "Ping", "answered by the backends: rules on each node rewrite every protocol");
+    let there = |name: &str| related.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
+    let address = |pod: &Pod| pod.status.as_ref()?.pod_ip.clone();
+    if vip.spec.pods.is_empty() && vip.spec.addresses.is_empty() {
+        out.field(0, "Backends", "<none>");
+        return Some(());
+    }
+    out.line(0, "Backends:\t(each gets as many new flows as the others, whether or not it is there)");
+    out.line(1, "Pod\tAddress\tNow");
+    out.line(1, "---\t-------\t---");
+    for name in &vip.spec.pods {
+        match there(name).map(address) {
+            Some(Some(address)) => out.line(1, format_args!("{name}\t{address}\tthere")),
+            Some(None) => out.line(1, format_args!("{name}\t<none>\tno address yet")),
+            None => out.line(1, format_args!("{name}\t<none>\tnot there: its flows fail")),
+        }
+    }
+    for address in &vip.spec.addresses {
+        out.line(1, format_args!("<none>\t{address}\t<unknown>"));
+    }
+    Some(())
 }
 
 pub(super) fn slice(out: &mut Description<'_>, object: &Value) -> Option<()> {

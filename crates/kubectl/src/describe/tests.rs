@@ -314,3 +314,46 @@ async fn what_belongs_to_it_is_found() {
     assert!(text.contains("Endpoints:         11.10.0.2:80\n"), "{text}");
     assert!(text.contains("of new") && !text.contains("of old"), "{text}");
 }
+
+#[test]
+fn a_virtual_ip_tells_which_of_its_pods_are_there() {
+    let vip = "{apiVersion: knetsim.dev/v1, kind: VirtualIP, metadata: {name: 100.64.10.1, namespace: default}, \
+               spec: {address: 100.64.10.1, pods: [web-7d4b9-abcde, c2], addresses: [11.10.0.9]}}";
+    let related = Related { pods: vec![read(POD)], ..Related::default() };
+    insta::assert_snapshot!(told(vip, &related));
+}
+
+#[test]
+fn a_service_that_leads_nowhere_says_why() {
+    let service = |selector: &str, target: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: web, namespace: default}}, spec: {{clusterIP: 100.64.1.1, \
+             selector: {selector}, ports: [{{port: 80, targetPort: {target}}}]}}}}"
+        )
+    };
+    let mut ready: Pod = read(POD);
+    let condition = json!([{"type": "Ready", "status": "True"}]);
+    ready.status.get_or_insert_default().conditions = serde_json::from_value(condition).unwrap();
+    let mut starting = ready.clone();
+    starting.status.as_mut().unwrap().conditions = None;
+    let warning = |selector: &str, target: &str, pod: &Pod| {
+        let related = Related { pods: vec![pod.clone()], ..Related::default() };
+        let text = told(&service(selector, target), &related);
+        let line = text.lines().find_map(|line| line.strip_prefix("Warning:"));
+        line.map(|line| line.trim().to_owned()).unwrap_or_default()
+    };
+    let table = [
+        ("{}", "80", &ready, ""),
+        (
+            "{app: nobody}",
+            "80",
+            &ready,
+            "no pod of namespace default has the labels that the selector wants: app=nobody",
+        ),
+        ("{app: web}", "80", &starting, "the selector matches 1 pod: none is ready"),
+        ("{app: web}", "admin", &ready, "the selector matches 1 pod: no container has a port named admin"),
+    ];
+    for (selector, target, pod, expected) in table {
+        assert_eq!(warning(selector, target, pod), expected, "{selector} {target}");
+    }
+}

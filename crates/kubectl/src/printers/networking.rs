@@ -1,5 +1,6 @@
 //! Services, their endpoints, and what leads to them.
 
+use api::VirtualIP;
 use api::selector::Selector;
 use api::types::api::core::v1::{EndpointSubset, Endpoints, LoadBalancerIngress, Service, ServicePort};
 use api::types::api::discovery::v1::{EndpointPort, EndpointSlice};
@@ -216,5 +217,16 @@ pub(super) static NETWORK_POLICIES: Printer = Printer {
         let selector = policy.spec.unwrap_or_default().pod_selector.unwrap_or_default();
         let selector = Selector::try_from(&selector).map(|selector| selector.to_string()).unwrap_or_default();
         Some(vec![name, none_if_empty(selector), age])
+    },
+};
+
+pub(super) static VIRTUAL_IPS: Printer = Printer {
+    columns: &["NAME", "ADDRESS", "BACKENDS", "AGE"],
+    wide: &[],
+    cells: |object, context| {
+        let vip: VirtualIP = typed(object)?;
+        let (name, age) = ends(&vip.metadata, context);
+        let backends = vip.spec.pods.into_iter().chain(vip.spec.addresses).collect();
+        Some(vec![name, vip.spec.address, none_if_empty(cut(backends, context.wide)), age])
     },
 };

@@ -241,6 +241,8 @@ fn other_kinds() {
          k8s.io/ingress-nginx, parameters: {apiGroup: x.io, kind: P, name: p}}}",
         "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: deny}, spec: {podSelector: \
          {matchLabels: {app: web}}}}",
+        "{apiVersion: knetsim.dev/v1, kind: VirtualIP, metadata: {name: 100.64.10.1}, spec: {address: 100.64.10.1, \
+         pods: [c2, c3], addresses: [11.10.0.9]}}",
         "{apiVersion: skupper.io/v2alpha1, kind: Site, metadata: {name: east}}",
     ].map(shown).join("\n"));
 }

@@ -35,6 +35,48 @@ pub(crate) struct ScaleArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ExposeArgs {
+    /// KIND/NAME…, or KIND NAME…: deployments, replica sets, pods, services
+    #[arg(value_name = "KIND/NAME", value_parser = Kinds, hide_possible_values = true, required = true)]
+    pub(crate) what: Vec<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// The service's name; without, that of what is exposed
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The service's port; without, those of the containers
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Where it leads: a container's port, by number or name
+    #[arg(long, value_name = "PORT|NAME")]
+    pub(crate) target_port: Option<String>,
+    /// TCP or UDP
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// ClusterIP, NodePort or LoadBalancer
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// The service's address, or None
+    #[arg(long = "cluster-ip", value_name = "ADDRESS")]
+    pub(crate) cluster_ip: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SetCommand {
+    /// New images for containers: `set image deployment/web nginx=nginx:1.16.1`
+    Image(SetImageArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetImageArgs {
+    /// KIND/NAME… or KIND NAME…, then CONTAINER=IMAGE; * for all containers
+    #[arg(value_name = "WHAT CONTAINER=IMAGE", value_parser = Kinds, hide_possible_values = true, required = true)]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MarkArgs {
     /// KIND/NAME… or KIND NAME…, then KEY=VALUE to set or KEY- to take away
     #[arg(value_name = "WHAT KEY=VALUE", value_parser = Kinds, hide_possible_values = true, required = true)]

@@ -109,14 +109,47 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// namespace NAME…; everything else is created from files
-    #[arg(value_name = "namespace NAME", conflicts_with = "files")]
+    /// namespace NAME…, deployment NAME, service clusterip|nodeport|loadbalancer|externalname NAME; everything
+    /// else is created from files
+    #[arg(value_name = "KIND NAME", conflicts_with = "files")]
     pub(crate) what: Vec<String>,
+    #[command(flatten)]
+    pub(crate) new: NewArgs,
     #[command(flatten)]
     pub(crate) apply: ApplyArgs,
     /// Remember what was written, so that it can be applied later
     #[arg(long)]
     pub(crate) save_config: bool,
+}
+
+/// What a new deployment or service is like.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for deployments and services")]
+pub(crate) struct NewArgs {
+    /// The deployment's image; several, a container each
+    #[arg(long = "image", value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// How many pods
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    pub(crate) replicas: u32,
+    /// The port that the container answers on
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// The service's ports
+    #[arg(long, value_name = "PORT[:TARGET]", value_delimiter = ',')]
+    pub(crate) tcp: Vec<String>,
+    /// The service's address, or None
+    #[arg(long = "clusterip", value_name = "ADDRESS")]
+    pub(crate) cluster_ip: Option<String>,
+    /// The first port's port on nodes
+    #[arg(long, value_name = "PORT")]
+    pub(crate) node_port: Option<u16>,
+    /// Of what the service is another name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) external_name: Option<String>,
+    /// What the container runs, instead of what its image does
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

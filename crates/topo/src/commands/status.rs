@@ -63,18 +63,19 @@ pub(crate) fn table(status: &LabStatus) {
                 Cell::new(""),
             ]);
         }
-        let control_plane = &cluster.control_plane;
-        table.add_row([
-            Cell::new(&cluster.name),
-            Cell::new(&control_plane.node),
-            Cell::new("control-plane"),
-            Cell::new(&control_plane.address),
-            yes(control_plane.ready),
-            Cell::new(control_plane.restarts),
-            Cell::new(number(control_plane.pid)),
-            Cell::new(components(control_plane.ready, &control_plane.message, &control_plane.components)),
-            Cell::new(""),
-        ]);
+        for control_plane in cluster.control_planes() {
+            table.add_row([
+                Cell::new(&cluster.name),
+                Cell::new(&control_plane.node),
+                Cell::new("control-plane"),
+                Cell::new(&control_plane.address),
+                yes(control_plane.ready),
+                Cell::new(control_plane.restarts),
+                Cell::new(number(control_plane.pid)),
+                Cell::new(components(control_plane.ready, &control_plane.message, &control_plane.components)),
+                Cell::new(""),
+            ]);
+        }
         for worker in &cluster.workers {
             table.add_row([
                 Cell::new(&cluster.name),

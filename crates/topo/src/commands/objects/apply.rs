@@ -3,15 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use api::kinds::{self, NAMESPACES};
 use kubectl::apply::{self, Applied, DryRun};
-use kubectl::document::{Document, Place};
+use kubectl::document::Document;
 use kubectl::format;
 use lab::LabName;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::Store;
 
-use super::{Report, documents, show, with_store};
+use super::{Report, documents, generate, show, with_store};
 use crate::cli::objects::{ApplyArgs, CreateArgs, Form};
 use crate::output::{line, note};
 
@@ -26,7 +25,13 @@ pub(crate) fn run(lab: &LabName, args: &ApplyArgs) -> Result<ExitCode> {
 pub(crate) fn create(lab: &LabName, args: &CreateArgs) -> Result<ExitCode> {
     let mut report = Report::new("create");
     let documents = match args.what.split_first() {
-        Some((kind, names)) => by_name(kind, names, &mut report),
+        Some((kind, names)) => match generate::new(kind, names, &args.new) {
+            Ok(documents) => documents,
+            Err(error) => {
+                report.failed(&error);
+                Vec::new()
+            }
+        },
         None => from_files(&args.apply, &mut report),
     };
     each(lab, &args.apply, report, documents, async |store, document, dry_run| {
@@ -44,28 +49,6 @@ fn from_files(args: &ApplyArgs, report: &mut Report) -> Vec<Document> {
         report.failed(&"there are no objects in what was given with -f");
     }
     documents
-}
-
-/// Objects that need no more than a name.
-fn by_name(kind: &str, names: &[String], report: &mut Report) -> Vec<Document> {
-    match kinds::by_name(kind) {
-        Ok(info) if *info == NAMESPACES && !names.is_empty() => {}
-        Ok(info) if *info == NAMESPACES => report.failed(&"a namespace needs a name"),
-        Ok(info) => {
-            report.failed(&format_args!("{} are created from files: topo create -f FILE", info.plural));
-        }
-        Err(error) => report.failed(&error),
-    }
-    if report.worst > 0 {
-        return Vec::new();
-    }
-    let place = Place { file: "command line".into(), document: 1, of: 1, line: 1 };
-    let document = |name: &String| Document {
-        place: place.clone(),
-        info: &NAMESPACES,
-        object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
-    };
-    names.iter().map(document).collect()
 }
 
 /// Does it to every document; a bad one does not keep the others back.

@@ -1,0 +1,10 @@
+//! Services and what stands behind them, as users meet them: whole labs, real packets.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod guide;
+mod lab;
+mod leaders;
+mod load;
+mod nodes;
+mod refusals;
+mod rollouts;
