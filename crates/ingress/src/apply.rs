@@ -40,6 +40,9 @@ pub trait Proxy {
     /// that it serves again. May be dropped at any time.
     fn tend(&mut self) -> impl Future<Output = String>;
 
+    /// Lets it write its logs into new files, if the old ones have been renamed.
+    fn reopen_logs(&self);
+
     /// How many are still there beside the one that serves.
     fn retiring(&self) -> usize;
 }

@@ -10,10 +10,12 @@ use nix::sys::resource::{Resource, getrlimit};
 use runtime::{Backoff, Health, chain};
 use store::{ObjectName, Store};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::apply::{Generations, Nginx, Proxy};
 use crate::error::{Error, Refusal};
+use crate::metrics::Metrics;
 use crate::model::Owner;
 use crate::plan::{Cluster, Except, Plan, Problem, Settings, plan};
 use crate::render::{ACCESS_LOG, Rendered, Setup, render};
@@ -36,6 +38,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const REMEMBER: Duration = Duration::from_secs(60);
 /// As many problems are shown on the board.
 const SHOWN: usize = 10;
+/// The log is set aside when it is longer, in bytes.
+const LONGEST_LOG: u64 = 16 << 20;
+/// The socket of the metrics, in the folder.
+const METRICS_SOCKET: &str = "metrics.sock";
 /// As many connections a process has, if it may.
 const CONNECTIONS: u64 = 4096;
 
@@ -115,7 +121,10 @@ where
         access_log: options.access_log.as_ref().map_or(ACCESS_LOG.into(), |path| path.display().to_string()),
         ..Setup::default()
     };
+    let log = options.access_log.clone().unwrap_or_else(|| options.folder.join("access.log"));
     let mut controller = Controller {
+        metrics: Metrics::new(log),
+        serves_metrics: JoinSet::new(),
         options,
         health,
         teller,
@@ -145,6 +154,9 @@ struct Controller<P, M> {
     ports: BTreeMap<u16, String>,
     /// When nginx has ended by itself, and what was said of it.
     accident: Option<(Instant, String)>,
+    metrics: Metrics,
+    /// Begins with nginx, which asks.
+    serves_metrics: JoinSet<()>,
     backoff: Backoff,
     /// When to try again what failed.
     retry: Option<Instant>,
@@ -189,6 +201,7 @@ where
             () = until => return false,
             said = tend => said,
         };
+        self.metrics.set(|gauges| gauges.accidents += 1);
         self.teller.tell_of_node("NginxEnded", &said);
         self.accident = Some((Instant::now(), said));
         true
@@ -209,12 +222,14 @@ where
         if !self.ports.is_empty() {
             self.retry.get_or_insert_with(|| Instant::now() + PERIOD);
         }
+        self.rotate();
         self.teller.tell(&cluster, &plan, failure.as_deref());
         self.board(&plan, failure.as_deref(), sources.invalid());
     }
 
     /// Brings a plan into service. What nginx refuses of it is left out, and the rest tried again.
     async fn apply(&mut self, cluster: &Cluster) -> (Plan, Option<String>) {
+        let began = Instant::now();
         loop {
             let plan = plan(cluster, &self.options.settings, &self.except());
             if plan.is_idle() {
@@ -229,6 +244,10 @@ where
                 return (plan, Some(chain(&error)));
             }
             let config = render(&plan.model, &self.setup);
+            self.metrics.set(|gauges| {
+                gauges.routes = plan.routes.len();
+                gauges.problems = plan.problems.len();
+            });
             if self.served.as_ref() == Some(&config) {
                 return (plan, None);
             }
@@ -236,10 +255,15 @@ where
             let error = match proxy.apply(&config).await {
                 Ok(()) => {
                     self.served = Some(config);
+                    self.metrics.set(|gauges| {
+                        gauges.configurations += 1;
+                        gauges.took = began.elapsed().as_secs_f64();
+                    });
                     return (plan, None);
                 }
                 Err(error) => error,
             };
+            self.metrics.set(|gauges| gauges.failures += 1);
             if !self.leave_out(cluster, &config, &error) {
                 tracing::warn!(error = chain(&error), "a configuration is not served");
                 return (plan, Some(chain(&error)));
@@ -247,9 +271,21 @@ where
         }
     }
 
+    /// Keeps the log from filling the disk.
+    fn rotate(&self) {
+        let Some(proxy) = &self.proxy else { return };
+        match self.metrics.rotate(LONGEST_LOG) {
+            Ok(true) => proxy.reopen_logs(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the access log is not set aside"),
+        }
+    }
+
     fn have_proxy(&mut self) -> Result<(), Error> {
         if self.proxy.is_none() {
             let (proxy, version) = (self.make)(&self.options)?;
+            let socket = self.options.folder.join(METRICS_SOCKET);
+            self.serves_metrics.spawn(self.metrics.clone().serve(socket));
             self.setup.version = version;
             let (major, minor, patch) = version;
             self.health.identify(COMPONENT, &format!("nginx {major}.{minor}.{patch}"), "");

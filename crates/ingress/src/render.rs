@@ -64,8 +64,8 @@ impl Default for Setup {
 pub const CONTROL: &str = "control.sock";
 /// The access log, seen from the configuration's folder.
 pub const ACCESS_LOG: &str = "../access.log";
-/// What `/metrics` answers, seen from there.
-pub const METRICS: &str = "../metrics.txt";
+/// The socket at which `/metrics` is answered, seen from there.
+pub const METRICS: &str = "../metrics.sock";
 
 /// A configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -146,18 +146,6 @@ impl Generations {
         Ok(this)
     }
 
-    /// The signal that makes every nginx open its logs anew.
-    pub fn reopen_logs(&self) {
-        let current = self.current.iter().map(|one| one.process.group);
-        let retired = self.retired.iter().filter_map(|one| match &one.process {
-            Running::Child(process) => Some(process.group),
-            Running::Orphans(_) => None,
-        });
-        for pid in current.chain(retired) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGUSR1);
-        }
-    }
-
     /// How nginx says it is (`ngx_http_stub_status_module`), if it serves.
     pub async fn status(&self) -> Option<String> {
         let folder = &self.current.as_ref()?.folder;
@@ -458,6 +446,17 @@ impl Proxy for Generations {
                 Ok(()) => format!("nginx {why}; it was started again"),
                 Err(error) => format!("nginx {why}, and cannot be started again: {}", chain(&error)),
             };
+        }
+    }
+
+    fn reopen_logs(&self) {
+        let current = self.current.iter().map(|one| one.process.group);
+        let retired = self.retired.iter().filter_map(|one| match &one.process {
+            Running::Child(process) => Some(process.group),
+            Running::Orphans(_) => None,
+        });
+        for pid in current.chain(retired) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGUSR1);
         }
     }
 

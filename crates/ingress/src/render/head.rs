@@ -175,8 +175,7 @@ fn control(out: &mut Writer, setup: &Setup) {
     out.put("listen", [port.into(), "default_server".into()]);
     out.put("access_log", ["off".into()]);
     out.open("location", ["=".into(), "/metrics".into()]);
-    out.put("default_type", [Word::plain("\"text/plain; version=0.0.4\"")]);
-    out.put("alias", [METRICS.into()]);
+    out.put("proxy_pass", [Word::text(&format!("http://unix:{METRICS}:/"))]);
     out.close();
     out.open("location", ["=".into(), "/healthz".into()]);
     out.put("return", [200u32.into(), Word::plain("\"ok\\n\"")]);
