@@ -119,6 +119,24 @@ fn of_two_links_to_a_neighbour_the_cheaper_counts_while_it_is_there() {
 }
 
 #[test]
+fn a_new_link_takes_over_without_anybody_noticing() {
+    let (mut network, links) = row();
+    network.serve("C", &["svc1"]);
+    network.millis(20_000);
+    let new = network.connect("A", "B", 2);
+    assert!(!network.routers["A"].is_mutual(new));
+    network.millis(10);
+    assert!(network.routers["A"].is_mutual(new) && network.routers["B"].is_mutual(new));
+    assert_eq!(network.routers["A"].routes().nodes["C"].link, links[0]);
+    (network.count, network.notices) = (BTreeMap::new(), Vec::new());
+    network.close(links[0]);
+    network.millis(10);
+    assert_eq!(network.routers["A"].routes().nodes["C"].link, new);
+    assert_whole(&network, &served(&[("C", &["svc1"])]));
+    assert!(network.count.is_empty() && network.notices.is_empty(), "{:?} {:?}", network.count, network.notices);
+}
+
+#[test]
 fn a_restarted_router_is_learnt_anew() {
     let (mut network, links) = row();
     network.serve("C", &["old", "both"]);
