@@ -133,7 +133,12 @@ fn a_new_link_takes_over_without_anybody_noticing() {
     network.millis(10);
     assert_eq!(network.routers["A"].routes().nodes["C"].link, new);
     assert_whole(&network, &served(&[("C", &["svc1"])]));
-    assert!(network.count.is_empty() && network.notices.is_empty(), "{:?} {:?}", network.count, network.notices);
+    assert!(
+        network.count.is_empty() && network.notices.is_empty(),
+        "{:?} {:?}",
+        network.count,
+        network.notices
+    );
 }
 
 #[test]
