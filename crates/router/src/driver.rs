@@ -37,6 +37,8 @@ pub(crate) enum Error {
     Ended,
     #[error("nothing was heard for {0:?}")]
     Silent(Duration),
+    #[error("another connection to the same router has taken over")]
+    Replaced,
     #[error("the peer speaks another protocol: it began with {0:?}")]
     Protocol([u8; 8]),
 }
@@ -154,6 +156,11 @@ impl Driver {
         if self.heard.get().elapsed() > self.idle {
             return Some(Error::Silent(self.idle));
         }
+        if self.engine.is_done() {
+            self.engine.close(None);
+            self.over = Some(Error::Replaced);
+            return None;
+        }
         let theirs = self.engine.peer.as_ref().and_then(|peer| peer.idle).filter(|idle| *idle > 0);
         let half = Duration::from_millis(u64::from(theirs?) / 2);
         if self.sent.elapsed() + TICK >= half {
@@ -209,7 +216,7 @@ impl Driver {
         }
         let result = {
             let read = pin!(self.io.read_buf(&mut self.input));
-            ready!(std::future::Future::poll(read, cx))
+            ready!(read.poll(cx))
         };
         if result? == 0 {
             return Poll::Ready(Err(Error::Ended));

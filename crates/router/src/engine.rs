@@ -16,8 +16,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use fe2o3_amqp_types::definitions::{AmqpError, Error as Condition, Fields};
-use fe2o3_amqp_types::performatives::{Begin, ChannelMax, Close, End, MaxFrameSize, Open};
+use fe2o3_amqp_types::definitions::{AmqpError, Error as Condition, Fields, Handle};
+use fe2o3_amqp_types::performatives::{Begin, ChannelMax, Close, Detach, End, MaxFrameSize, Open};
 use serde_amqp::Value;
 use serde_amqp::primitives::{Array, Symbol};
 
@@ -103,6 +103,7 @@ pub(crate) struct Engine {
     out: VecDeque<Bytes>,
     out_bytes: usize,
     closing: bool,
+    retired: bool,
 }
 
 impl Engine {
@@ -128,6 +129,7 @@ impl Engine {
             out: VecDeque::new(),
             out_bytes: 0,
             closing: false,
+            retired: false,
         }
     }
 
@@ -178,10 +180,7 @@ impl Engine {
                 self.link_woken(key);
                 Ok(())
             }
-            Letter::Close(why) => {
-                self.close(Some(&why));
-                Err(Error::Protocol(why))
-            }
+            Letter::Retire => self.retire(),
         }
     }
 
@@ -216,6 +215,26 @@ impl Engine {
                 Err(Error::Closed(why))
             }
         }
+    }
+
+    /// Another connection takes over: the control links go, which takes all routes off this one.
+    fn retire(&mut self) -> Result<(), Error> {
+        self.retired = true;
+        for place in 0..self.links.len() {
+            let Some(link) = self.links[place].as_ref().filter(|l| l.kind == Kind::Control) else { continue };
+            let (channel, handle) = (link.session, Handle(link.handle));
+            let detach = Detach { handle, closed: true, error: None };
+            frame::put_performative(&mut self.head, frame::AMQP, channel, &detach)?;
+            if let Ok(key) = u32::try_from(place) {
+                self.drop_link(LinkKey(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Another connection has taken over, and nothing is on its way over this one.
+    pub(crate) fn is_done(&self) -> bool {
+        self.retired && !self.links.iter().flatten().any(Link::is_busy)
     }
 
     fn open(&mut self, open: &Open) -> Result<(), Error> {
