@@ -7,7 +7,7 @@
 //! - HELLO goes over each link every second; two routers that hear each other are neighbours;
 //! - every router numbers its list of neighbours (link state) and its addresses, and tells the numbers to all
 //!   in an RA; who is behind asks with LSR and MAR and is answered with LSU and MAU;
-//! - from all link states each router computes the shortest ways ([`paths`]).
+//! - from all link states each router computes the shortest ways.
 //!
 //! Upstream looks at its state once a second. This acts on what it hears at once: a new neighbour is greeted
 //! back, a change is told, a gap asked about; what must wait has a deadline.
@@ -19,9 +19,11 @@
 mod links;
 mod message;
 mod nodes;
+mod options;
+mod output;
 mod paths;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use api::router_config::Distribution;
@@ -31,6 +33,8 @@ use links::Links;
 pub use message::Error;
 use message::{Change, Message};
 use nodes::Nodes;
+pub use options::Options;
+pub use output::{LinkId, Node, Notice, Output, Routes};
 
 /// As many as upstream's sets of routers have room for (`qd_bitmask_width`), this one among them.
 pub const MOST_ROUTERS: usize = 128;
@@ -40,143 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_AGAIN: Duration = Duration::from_millis(200);
 /// The class of an address's hash key that consumers anywhere in the network share.
 const MOBILE: char = 'M';
-
-/// One inter-router connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
-/// What a router is, and its times.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Its name in the network.
-    pub id: String,
-    /// Another number at each start: others forget what the one before told them. Upstream takes seconds since
-    /// 1970; milliseconds tell apart two starts within a second.
-    pub instance: u64,
-    /// Time between two HELLOs.
-    pub hello_interval: Duration,
-    /// Silence after which a neighbour is gone.
-    pub hello_max_age: Duration,
-    /// Time between two RAs.
-    pub ra_interval: Duration,
-    /// The same while the network changes.
-    pub ra_interval_flux: Duration,
-    /// Silence after which another router's link state is forgotten.
-    pub remote_ls_max_age: Duration,
-    /// How long the addresses of a router that cannot be reached are remembered.
-    pub unreachable_holdoff: Duration,
-}
-
-impl Options {
-    /// Upstream's times.
-    #[must_use]
-    pub fn new(id: &str, instance: u64) -> Self {
-        Self {
-            id: id.to_owned(),
-            instance,
-            hello_interval: Duration::from_secs(1),
-            hello_max_age: Duration::from_secs(3),
-            ra_interval: Duration::from_secs(30),
-            ra_interval_flux: Duration::from_secs(4),
-            remote_ls_max_age: Duration::from_secs(60),
-            unreachable_holdoff: Duration::from_secs(1),
-        }
-    }
-
-    /// The times of a configuration.
-    #[must_use]
-    pub fn configured(router: &api::router_config::Router, id: &str, instance: u64) -> Self {
-        Self {
-            // Without a pause it would talk without end.
-            hello_interval: router.hello_interval.max(Duration::from_millis(100)),
-            hello_max_age: router.hello_max_age,
-            ra_interval: router.ra_interval.max(Duration::from_secs(1)),
-            ra_interval_flux: router.ra_interval_flux.max(Duration::from_secs(1)),
-            remote_ls_max_age: router.remote_ls_max_age,
-            unreachable_holdoff: router.unreachable_holdoff,
-            ..Self::new(id, instance)
-        }
-    }
-}
-
-/// What comes out.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// A message to send.
-    Send {
-        /// Where to: the message's `to`.
-        to: String,
-        /// The links that it leaves by; never empty.
-        links: Vec<LinkId>,
-        /// The application property `opcode`.
-        opcode: &'static str,
-        /// The body, an amqp-value.
-        body: Value,
-    },
-    /// The whole table, when it has changed.
-    Routes(Routes),
-    /// For the log.
-    Notice(Notice),
-}
-
-/// Something that a person may want to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// A neighbour is heard and hears this router.
-    NeighbourUp(String),
-    /// A neighbour is no longer heard, or its last link is gone.
-    NeighbourLost(String),
-    /// A router came back with a new instance.
-    Restarted(String),
-    /// Another router has this one's id.
-    SameId,
-}
-
-impl std::fmt::Display for Notice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NeighbourUp(id) => write!(f, "neighbour {id} is up"),
-            Self::NeighbourLost(id) => write!(f, "neighbour {id} is lost"),
-            Self::Restarted(id) => write!(f, "router {id} has restarted"),
-            Self::SameId => f.write_str("another router has the id of this one: give it another"),
-        }
-    }
-}
-
-/// Who can be reached, and what is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Routes {
-    /// Every router that can be reached, by id.
-    pub nodes: BTreeMap<String, Node>,
-    /// Every address with consumers elsewhere, and on which of the routers.
-    pub addresses: BTreeMap<String, BTreeSet<String>>,
-}
-
-/// The way to another router.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// The link that it begins with.
-    pub link: LinkId,
-    /// The neighbour at the link's other end.
-    pub next_hop: String,
-    /// What the way costs.
-    pub cost: u64,
-    /// A message to all that these routers sent goes on over `link`.
-    pub valid_origins: BTreeSet<String>,
-    /// Its neighbours, as it says.
-    pub peers: BTreeSet<String>,
-    /// The number of its start.
-    pub instance: i64,
-}
-
-impl Routes {
-    /// The links over which a message to all goes on: from this router itself, or from another one (`origin`).
-    #[must_use]
-    pub fn to_all(&self, origin: Option<&str>) -> BTreeSet<LinkId> {
-        let counts = |node: &&Node| origin.is_none_or(|origin| node.valid_origins.contains(origin));
-        self.nodes.values().filter(counts).map(|node| node.link).collect()
-    }
-}
 
 /// The control of one router.
 #[derive(Debug)]

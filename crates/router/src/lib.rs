@@ -17,3 +17,7 @@ mod service;
 mod tls;
 
 pub use run::{Error, run, run_file};
+pub mod distribution;
+pub mod management;
+pub mod message;
+pub mod metrics;
