@@ -3,7 +3,7 @@
 //! One thread runs the whole router; these tables are looked at once per delivery, never per byte.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::address::{Destination, destination};
 use crate::amqp::frame::Outcome;
 use crate::amqp::section::{Annotations, Head, put_annotations};
 use crate::control::{Control, LinkId, Output, Routes};
+use crate::distribution::{Candidate, Chooser};
 use crate::engine::Peer;
 use crate::mailbox::{Class, Delivery, Letter, LinkKey, Mailbox};
 use crate::message::Message;
@@ -37,6 +38,13 @@ impl Origin {
     pub(crate) const SELF: Self = Self { connection: 0, from_router: false, control: false };
 }
 
+/// Bytes of AMQP over a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) bytes_in: Cell<u64>,
+    pub(crate) bytes_out: Cell<u64>,
+}
+
 /// A connection, as the rest of the router knows it.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -46,14 +54,16 @@ pub(crate) struct Connection {
     pub(crate) role: &'static str,
     pub(crate) encrypted: bool,
     pub(crate) peer: RefCell<Option<Peer>>,
+    /// Bytes of AMQP that came and went.
+    pub(crate) traffic: Rc<Traffic>,
     /// Streams on their way over it, for each address; balanced distribution counts them.
     outstanding: RefCell<HashMap<String, Rc<Cell<u32>>>>,
 }
 
 impl Connection {
     pub(crate) fn new(mailbox: Rc<Mailbox>, host: String, incoming: bool, role: &'static str, encrypted: bool) -> Self {
-        let (peer, outstanding) = (RefCell::default(), RefCell::default());
-        Self { mailbox, host, incoming, role, encrypted, peer, outstanding }
+        let (peer, outstanding, traffic) = (RefCell::default(), RefCell::default(), Rc::default());
+        Self { mailbox, host, incoming, role, encrypted, peer, traffic, outstanding }
     }
 
     fn outstanding(&self, address: &str) -> Rc<Cell<u32>> {
@@ -92,6 +102,33 @@ enum Reply {
     Link(Rc<Mailbox>, LinkKey),
 }
 
+/// What is counted of all deliveries.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) accepted: Cell<u64>,
+    pub(crate) released: Cell<u64>,
+    pub(crate) rejected: Cell<u64>,
+    pub(crate) modified: Cell<u64>,
+    pub(crate) ingress: Cell<u64>,
+    pub(crate) egress: Cell<u64>,
+    pub(crate) transit: Cell<u64>,
+}
+
+impl Totals {
+    pub(crate) fn outcome(&self, outcome: Outcome) {
+        count(match outcome {
+            Outcome::Accepted => &self.accepted,
+            Outcome::Released => &self.released,
+            Outcome::Rejected => &self.rejected,
+            Outcome::Modified => &self.modified,
+        });
+    }
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
 /// Answers requests to `$management`.
 pub(crate) type Manager = Box<dyn Fn(&Message) -> Option<Message>>;
 
@@ -108,13 +145,15 @@ pub(crate) struct Core {
     /// The control protocol has another deadline.
     pub(crate) control_changed: Notify,
     routes: RefCell<Routes>,
-    locals: RefCell<HashMap<String, VecDeque<Local>>>,
+    locals: RefCell<HashMap<String, Vec<Local>>>,
+    choosers: RefCell<HashMap<String, Chooser>>,
     replies: RefCell<HashMap<String, Reply>>,
     /// What the configuration says about the distribution of addresses.
     pub(crate) distributions: RefCell<(Vec<AddressEntity>, Distribution)>,
     /// Where addresses are has changed: TCP listeners look whether they may listen.
     pub(crate) addresses_changed: Notify,
     pub(crate) manager: RefCell<Option<Manager>>,
+    pub(crate) totals: Totals,
     /// Where TCP connections read into.
     pub(crate) scratch: RefCell<BytesMut>,
 }
@@ -136,6 +175,8 @@ impl Core {
             control_changed: Notify::new(),
             routes: RefCell::default(),
             locals: RefCell::default(),
+            choosers: RefCell::default(),
+            totals: Totals::default(),
             replies: RefCell::default(),
             distributions: RefCell::new((addresses, distribution)),
             addresses_changed: Notify::new(),
@@ -278,7 +319,7 @@ impl Core {
     }
 
     fn add_local(&self, address: &str, local: Local) {
-        self.locals.borrow_mut().entry(mobile(address, &self.id)).or_default().push_back(local);
+        self.locals.borrow_mut().entry(mobile(address, &self.id)).or_default().push(local);
         self.locals_changed();
     }
 
@@ -289,6 +330,7 @@ impl Core {
             all.retain(|local| !is(local));
             if all.is_empty() {
                 locals.remove(&address);
+                self.choosers.borrow_mut().remove(&address);
             }
         }
         drop(locals);
@@ -367,6 +409,16 @@ impl Core {
     /// Picks one of those that serve an address.
     fn to_address(&self, origin: Origin, address: &str, head: &Head, mut bytes: Bytes, pipe: &Rc<Pipe>) -> Option<Outcome> {
         let Some(way) = self.choose(origin, address, head) else { return Some(Outcome::Released) };
+        if !origin.from_router {
+            count(&self.totals.ingress);
+        }
+        let unused = Cell::new(0);
+        count(match (&way, origin.from_router) {
+            (Way::Local(_), _) => &self.totals.egress,
+            (Way::Remote(..), true) => &self.totals.transit,
+            // Neither leaves the network here nor only passes.
+            (Way::Remote(..), false) => &unused,
+        });
         match way {
             Way::Local(local) => {
                 pipe.count(Outstanding::new(local.outstanding()));
@@ -392,27 +444,14 @@ impl Core {
         }
     }
 
-    /// The way with the least on it: streams on their way, and the cost of the way
-    /// (`qdr_forward_balanced_CT` in `src/router_core/forwarder.c`). Closest: ours first, then by cost alone.
+    /// The way that the address's distribution chooses among those that lead to it.
     fn choose(&self, origin: Origin, address: &str, head: &Head) -> Option<Way> {
-        let balanced = match self.distribution(address) {
-            Distribution::Unavailable => return None,
-            Distribution::Balanced => true,
-            Distribution::Closest | Distribution::Multicast => false,
-        };
-        let mut best: Option<(u64, Way)> = None;
-        if let Some(locals) = self.locals.borrow_mut().get_mut(address) {
-            // Round and round among equals.
-            locals.rotate_left(usize::from(locals.len() > 1));
-            for local in locals.iter().rev() {
-                let value = if balanced { u64::from(local.outstanding().get()) } else { 0 };
-                if best.as_ref().is_none_or(|(least, _)| value < *least) {
-                    best = Some((value, Way::Local(local.clone())));
-                }
-            }
-        }
-        if best.is_some() && !balanced {
-            return best.map(|(_, way)| way);
+        let mut ways = Vec::new();
+        let mut candidates = Vec::new();
+        for local in self.locals.borrow().get(address).into_iter().flatten() {
+            let outstanding = u64::from(local.outstanding().get());
+            candidates.push(Candidate { cost: 0, outstanding, full: false });
+            ways.push(Way::Local(local.clone()));
         }
         let routes = self.routes.borrow();
         let connections = self.connections.borrow();
@@ -425,18 +464,15 @@ impl Core {
             }
             let Some(connection) = connections.get(&node.link.0) else { continue };
             let outstanding = connection.outstanding(address);
-            let count = u64::from(outstanding.get());
-            // Of equally near ones too, the one with less on its way.
-            let value = if balanced {
-                node.cost.saturating_add(count)
-            } else {
-                node.cost.saturating_mul(1 << 16).saturating_add(count.min(0xffff))
-            };
-            if best.as_ref().is_none_or(|(least, _)| value < *least) {
-                best = Some((value, Way::Remote(node.link.0, outstanding)));
-            }
+            candidates.push(Candidate { cost: node.cost, outstanding: outstanding.get().into(), full: false });
+            ways.push(Way::Remote(node.link.0, outstanding));
         }
-        best.map(|(_, way)| way)
+        let distribution = self.distribution(address);
+        let mut choosers = self.choosers.borrow_mut();
+        let chooser = choosers.entry(address.to_owned()).or_default();
+        let chosen = chooser.choose(distribution, &candidates);
+        // A stream has one way, whatever the distribution.
+        chosen.first().map(|at| ways.swap_remove(*at))
     }
 
     /// Hands a delivery to the next router, with our name in its trace.
@@ -539,7 +575,6 @@ impl Core {
         let Ok(request) = Message::decode(head, bytes) else { return Outcome::Rejected };
         let manager = self.manager.borrow();
         let Some(answer) = manager.as_ref().and_then(|manager| manager(&request)) else { return Outcome::Rejected };
-        drop(manager);
         self.send(&answer);
         Outcome::Accepted
     }

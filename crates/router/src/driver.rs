@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::amqp::frame::{self, HEADER, Header};
+use crate::core::Traffic;
 use crate::engine::{self, Engine};
 use crate::io::Io;
 use crate::mailbox::Mailbox;
@@ -55,6 +56,7 @@ pub(crate) struct Driver {
     /// The protocol header came.
     begun: bool,
     heard: Heard,
+    traffic: Rc<Traffic>,
     sent: Instant,
     idle: Duration,
     tick: Interval,
@@ -70,6 +72,7 @@ impl Driver {
         engine: Engine,
         mailbox: Rc<Mailbox>,
         heard: Heard,
+        traffic: Rc<Traffic>,
         idle: Duration,
     ) -> Self {
         let now = Instant::now();
@@ -83,6 +86,7 @@ impl Driver {
             input,
             begun: false,
             heard,
+            traffic,
             sent: now,
             idle,
             tick,
@@ -98,9 +102,7 @@ impl Driver {
         if let Err(error) = self.frames() {
             return error;
         }
-        let error = poll_fn(|cx| self.poll(cx)).await;
-        self.engine.finish();
-        error
+        poll_fn(|cx| self.poll(cx)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
@@ -197,6 +199,7 @@ impl Driver {
                 Poll::Pending => return Ok(Wrote::Some),
             };
             self.sent = Instant::now();
+            self.traffic.bytes_out.set(self.traffic.bytes_out.get() + written as u64);
             while written > 0 {
                 let Some(front) = out.front_mut() else { break };
                 if front.len() > written {
@@ -218,9 +221,11 @@ impl Driver {
             let read = pin!(self.io.read_buf(&mut self.input));
             ready!(read.poll(cx))
         };
-        if result? == 0 {
+        let read = result?;
+        if read == 0 {
             return Poll::Ready(Err(Error::Ended));
         }
+        self.traffic.bytes_in.set(self.traffic.bytes_in.get() + read as u64);
         self.heard.set(Instant::now());
         Poll::Ready(self.frames())
     }

@@ -29,10 +29,15 @@ const CONNECT: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
 /// After a refused connection.
 const RETRY: Duration = Duration::from_millis(100);
+/// After a connection that was made and then refused.
+const REFUSED: Duration = Duration::from_secs(1);
 /// Neighbours send HELLO every second: one that is silent for longer may have lost this connection only.
 const SUSPECT: Duration = Duration::from_millis(1600);
 /// How often a neighbour's silence is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// An `sslProfile`, which may change while it is used: new connections take it as it then is.
+pub(crate) type Profile = Rc<RefCell<SslProfile>>;
 
 /// Why a connection was not made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +95,10 @@ fn start(
     let id = settings.id;
     let mailbox = Rc::clone(&connection.mailbox);
     let heard: Heard = Rc::new(Cell::new(Instant::now()));
+    let traffic = Rc::clone(&connection.traffic);
     core.connections.borrow_mut().insert(id, Rc::new(connection));
     let engine = Engine::new(settings, Rc::clone(core), Rc::clone(&mailbox));
-    let driver = Driver::new(io, input, engine, Rc::clone(&mailbox), Rc::clone(&heard), idle);
+    let driver = Driver::new(io, input, engine, Rc::clone(&mailbox), Rc::clone(&heard), traffic, idle);
     let registered = Registered(Rc::clone(core), id);
     tasks.spawn_local(async move {
         let error = driver.run().await;
@@ -112,7 +118,7 @@ impl Drop for Registered {
 }
 
 /// Accepts connections of clients and routers; runs until dropped.
-pub(crate) async fn listen(core: Rc<Core>, listener: Listener, profile: Option<SslProfile>) {
+pub(crate) async fn listen(core: Rc<Core>, listener: Listener, profile: Option<Profile>) {
     let mut tasks = JoinSet::new();
     let mut shaking = JoinSet::new();
     let mut trouble = String::new();
@@ -135,7 +141,8 @@ pub(crate) async fn listen(core: Rc<Core>, listener: Listener, profile: Option<S
         tokio::select! {
             accepted = socket.accept() => match accepted {
                 Ok((io, from)) => {
-                    let (listener, profile) = (Rc::clone(&listener), profile.clone());
+                    let profile = profile.as_ref().map(|profile| profile.borrow().clone());
+                    let listener = Rc::clone(&listener);
                     shaking.spawn_local(async move {
                         let shaken = timeout(HANDSHAKE, accept(&listener, profile.as_ref(), io)).await;
                         (from, shaken.unwrap_or(Err(Error::Timeout(HANDSHAKE))))
@@ -218,7 +225,7 @@ pub(crate) struct Status {
 /// A neighbour that falls silent may be gone, or only this connection may be: TCP tries again after ever longer
 /// pauses. So new connections are tried beside it. When one comes up, the control protocol moves there at once;
 /// the old one ends when the streams on it have.
-pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Option<SslProfile>, status: Rc<Status>) {
+pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Option<Profile>, status: Rc<Status>) {
     let mut tasks = JoinSet::new();
     let mut current: Option<Running> = None;
     let mut attempt = 0;
@@ -241,7 +248,8 @@ pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Optio
             continue;
         }
         let limit = CONNECT[attempt % CONNECT.len()];
-        match dial(&connector, profile.as_ref(), limit).await {
+        let now = profile.as_ref().map(|profile| profile.borrow().clone());
+        match dial(&connector, now.as_ref(), limit).await {
             Ok((io, input)) => {
                 attempt = 0;
                 status.trouble.borrow_mut().clear();
@@ -268,8 +276,11 @@ pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Optio
                     *status.trouble.borrow_mut() = text;
                 }
                 attempt += 1;
-                if !matches!(error, Error::Timeout(_)) {
-                    sleep(RETRY).await;
+                match error {
+                    Error::Timeout(_) => {}
+                    Error::Connect(_) => sleep(RETRY).await,
+                    // The other end is there and wants us not.
+                    _ => sleep(REFUSED).await,
                 }
             }
         }

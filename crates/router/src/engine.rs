@@ -56,7 +56,8 @@ pub(crate) struct Peer {
     pub(crate) container: String,
     /// Milliseconds without a frame after which it gives up.
     pub(crate) idle: Option<u32>,
-    pub(crate) product: String,
+    /// Of the way to it, the higher of what both ends say.
+    pub(crate) cost: u32,
 }
 
 /// What a connection is told about itself.
@@ -253,13 +254,13 @@ impl Engine {
         let mut peer = Peer { container: open.container_id.clone(), idle: open.idle_time_out, ..Peer::default() };
         for (key, value) in open.properties.iter().flat_map(|p| p.iter()) {
             match (key.as_str(), value) {
-                ("product", Value::String(product)) => peer.product.clone_from(product),
                 ("qd.inter-router-cost", Value::Int(cost)) => {
                     self.settings.cost = self.settings.cost.max(u32::try_from(*cost).unwrap_or(1));
                 }
                 _ => {}
             }
         }
+        peer.cost = self.settings.cost;
         self.core.connection_opened(self.settings.id, &peer);
         self.peer = Some(peer);
         // The router that connected makes the links (`setup_inter_router_control_conn_CT` in
@@ -321,7 +322,7 @@ impl Engine {
     }
 
     /// The connection is gone: nothing that passed over it goes on.
-    pub(crate) fn finish(&mut self) {
+    fn finish(&mut self) {
         for key in 0..self.links.len() {
             if let Ok(key) = u32::try_from(key) {
                 self.drop_link(LinkKey(key));
@@ -361,6 +362,13 @@ impl Engine {
             self.up = true;
             self.core.neighbour_up(self.settings.id, self.settings.cost);
         }
+    }
+}
+
+/// Whoever ends the task ends what passed over the connection.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use api::router_config::{Config, Connector, Listener, SslProfile, TcpConnector, TcpListener};
+use api::router_config::{Config, Connector, Listener, TcpConnector, TcpListener};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::control::{self, Control};
 use crate::core::Core;
-use crate::endpoint;
+use crate::management::{Agent, Change, Configured};
+use crate::message::Message;
 use crate::service::Service;
+use crate::{endpoint, http};
 
 /// Why a router does not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,9 @@ pub enum Error {
     /// The configuration is not one; the message has the place.
     #[error(transparent)]
     Config(#[from] api::router_config::Error),
+    /// Entities that contradict one another.
+    #[error(transparent)]
+    Refused(#[from] api::router_config::Refused),
 }
 
 /// Reads the configuration file and runs the router, until dropped.
@@ -41,24 +46,27 @@ pub async fn run_file(path: &Path) -> Result<Infallible, Error> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    Ok(run(config).await)
+    run(config).await
 }
 
 /// Runs a router, until dropped.
 ///
 /// All of it runs on the calling thread; the future is for a runtime's `block_on`.
-pub async fn run(config: Config) -> Infallible {
+///
+/// # Errors
+/// A configuration that contradicts itself.
+pub async fn run(config: Config) -> Result<Infallible, Error> {
     LocalSet::new()
         .run_until(async move {
-            let router = Router::start(config);
-            router.control().await
+            let router = Router::start(config)?;
+            Ok(router.control().await)
         })
         .await
 }
 
 /// A task that ends with what holds it.
 #[derive(Debug)]
-struct Task(JoinHandle<()>);
+pub(crate) struct Task(JoinHandle<()>);
 
 impl Task {
     fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
@@ -73,52 +81,113 @@ impl Drop for Task {
 }
 
 /// A `tcpListener` at work.
-struct Listening {
-    service: Rc<Service>,
+pub(crate) struct Listening {
+    pub(crate) service: Rc<Service>,
     _task: Task,
 }
 
 /// The entities at work, by name.
 #[derive(Default)]
-struct Entities {
-    profiles: BTreeMap<String, SslProfile>,
+pub(crate) struct Entities {
+    profiles: BTreeMap<String, endpoint::Profile>,
     listeners: BTreeMap<String, Task>,
-    connectors: BTreeMap<String, (Task, Rc<endpoint::Status>)>,
-    tcp_listeners: BTreeMap<String, Listening>,
-    tcp_connectors: BTreeMap<String, Rc<Service>>,
+    pub(crate) connectors: BTreeMap<String, (Task, Rc<endpoint::Status>)>,
+    pub(crate) tcp_listeners: BTreeMap<String, Listening>,
+    pub(crate) tcp_connectors: BTreeMap<String, Rc<Service>>,
 }
 
-struct Router {
-    core: Rc<Core>,
-    entities: RefCell<Entities>,
+/// A router at work.
+pub(crate) struct Router {
+    pub(crate) core: Rc<Core>,
+    pub(crate) entities: RefCell<Entities>,
+    pub(crate) started: Instant,
+    agent: RefCell<Agent>,
 }
 
 impl Router {
-    fn start(config: Config) -> Rc<Self> {
+    fn start(config: Config) -> Result<Rc<Self>, Error> {
         let router = &config.router;
         let id = router.id.clone().unwrap_or_else(made_up_id);
-        let instance = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
-        let options = control::Options {
-            id: id.clone(),
-            instance,
-            hello_interval: router.hello_interval,
-            hello_max_age: router.hello_max_age,
-            ra_interval: router.ra_interval,
-            ra_interval_flux: router.ra_interval_flux,
-            remote_ls_max_age: router.remote_ls_max_age,
-            unreachable_holdoff: router.unreachable_holdoff,
-        };
-        let control = Control::new(options, Instant::now());
+        // Milliseconds: one that starts twice within a second is seen to have.
+        let instance = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis());
+        let instance = u64::try_from(instance).unwrap_or(1);
+        let now = Instant::now();
+        let control = Control::new(control::Options::configured(router, &id, instance), now);
+        let agent = Agent::new(&config, &id)?;
         tracing::info!(id, instance, mode = %router.mode, "router starts");
         let core = Rc::new(Core::new(id, control, config.addresses, router.default_distribution));
-        let this = Rc::new(Self { core, entities: RefCell::default() });
-        this.entities.borrow_mut().profiles =
-            config.ssl_profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect();
-        config.listeners.into_iter().for_each(|listener| this.add_listener(listener));
-        config.connectors.into_iter().for_each(|connector| this.add_connector(connector));
-        config.tcp_connectors.into_iter().for_each(|connector| this.add_tcp_connector(connector));
-        config.tcp_listeners.into_iter().for_each(|listener| this.add_tcp_listener(listener));
-        this
+        let (entities, agent) = (RefCell::default(), RefCell::new(agent));
+        let this = Rc::new(Self { core, entities, started: now, agent });
+        let weak = Rc::downgrade(&this);
+        *this.core.manager.borrow_mut() = Some(Box::new(move |request| weak.upgrade()?.manage(request)));
+        let profiles = config.ssl_profiles.into_iter().map(Configured::SslProfile);
+        let listeners = config.listeners.into_iter().map(Configured::Listener);
+        let connectors = config.connectors.into_iter().map(Configured::Connector);
+        let tcp_connectors = config.tcp_connectors.into_iter().map(Configured::TcpConnector);
+        let tcp_listeners = config.tcp_listeners.into_iter().map(Configured::TcpListener);
+        for entity in profiles.chain(listeners).chain(connectors).chain(tcp_connectors).chain(tcp_listeners) {
+            this.add(entity);
+        }
+        Ok(this)
+    }
+
+    fn manage(self: &Rc<Self>, request: &Message) -> Option<Message> {
+        let (answer, changes) = self.agent.borrow_mut().request(request, &**self);
+        for change in changes {
+            match change {
+                Change::Add(entity) | Change::Update(entity) => self.add(entity),
+                Change::Remove { kind, name } => self.remove(kind, &name),
+            }
+        }
+        answer
+    }
+
+    /// Puts an entity to work; of one that is there, what can change is changed.
+    fn add(self: &Rc<Self>, entity: Configured) {
+        match entity {
+            Configured::SslProfile(profile) => {
+                let mut entities = self.entities.borrow_mut();
+                match entities.profiles.get(&profile.name) {
+                    Some(there) => *there.borrow_mut() = profile,
+                    None => {
+                        entities.profiles.insert(profile.name.clone(), Rc::new(RefCell::new(profile)));
+                    }
+                }
+            }
+            Configured::Listener(listener) => self.add_listener(listener),
+            Configured::Connector(connector) => self.add_connector(connector),
+            Configured::TcpListener(listener) => self.add_tcp_listener(listener),
+            Configured::TcpConnector(connector) => self.add_tcp_connector(connector),
+            Configured::Address(address) => {
+                let mut distributions = self.core.distributions.borrow_mut();
+                distributions.0.retain(|there| there.name != address.name);
+                distributions.0.push(address);
+            }
+        }
+    }
+
+    /// Ends an entity, and the connections of it.
+    fn remove(&self, kind: &str, name: &str) {
+        let mut entities = self.entities.borrow_mut();
+        match kind {
+            "sslProfile" => drop(entities.profiles.remove(name)),
+            "listener" => drop(entities.listeners.remove(name)),
+            "connector" => drop(entities.connectors.remove(name)),
+            "tcpListener" => {
+                if let Some(listening) = entities.tcp_listeners.remove(name) {
+                    listening.service.end();
+                }
+            }
+            "tcpConnector" => {
+                if let Some(service) = entities.tcp_connectors.remove(name) {
+                    drop(entities);
+                    self.core.unserve(&service);
+                    service.end();
+                }
+            }
+            "address" => self.core.distributions.borrow_mut().0.retain(|there| there.name != name),
+            _ => {}
+        }
     }
 
     /// Keeps the control protocol's time.
@@ -132,14 +201,20 @@ impl Router {
         }
     }
 
-    fn profile(&self, name: Option<&String>) -> Option<SslProfile> {
+    fn profile(&self, name: Option<&String>) -> Option<endpoint::Profile> {
         name.and_then(|name| self.entities.borrow().profiles.get(name).cloned())
     }
 
-    fn add_listener(&self, listener: Listener) {
+    fn add_listener(self: &Rc<Self>, listener: Listener) {
         let profile = self.profile(listener.ssl_profile.as_ref());
         let name = listener.name.clone();
-        let task = Task::spawn(endpoint::listen(Rc::clone(&self.core), listener, profile));
+        let task = if listener.http {
+            let weak = Rc::downgrade(self);
+            let snapshot = move || weak.upgrade().map(|router| router.snapshot()).unwrap_or_default();
+            Task::spawn(http::serve(listener, Rc::new(snapshot)))
+        } else {
+            Task::spawn(endpoint::listen(Rc::clone(&self.core), listener, profile))
+        };
         self.entities.borrow_mut().listeners.insert(name, task);
     }
 
@@ -152,6 +227,10 @@ impl Router {
     }
 
     fn add_tcp_listener(&self, listener: TcpListener) {
+        if self.entities.borrow().tcp_listeners.contains_key(&listener.name) {
+            // Of one that is there only what observes it can change, and nothing does here.
+            return;
+        }
         let TcpListener { name, address, host, port, .. } = listener;
         let service = Service::new(Rc::clone(&self.core), name.clone(), address, host, port);
         let task = Task::spawn(Rc::clone(&service).listen());
