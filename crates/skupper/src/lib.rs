@@ -37,3 +37,4 @@ pub mod status;
 
 pub use error::{Error, Result};
 
+pub use reconcile::{COMPONENT, Options, ROUTER_COMPONENT, run};

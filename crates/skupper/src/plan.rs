@@ -22,7 +22,8 @@ use crate::inputs::{Inputs, Place, in_namespace};
 use crate::network::{Metadata, Network};
 
 pub use base::{Access, base};
-pub use listeners::{MANAGED, WantedService};
+pub(crate) use listeners::slice_name;
+pub use listeners::{MANAGED, WantedPort, WantedService};
 pub use ports::{PORTS_ANNOTATION, Ports};
 pub use tls::{CA, Profile, SERVER};
 

@@ -568,6 +568,9 @@ pub(crate) struct AgentArgs {
     pub(crate) flannel: Choice,
     #[arg(long)]
     pub(crate) flannel_plugin: Choice,
+    /// The cluster's sites are here, with this router
+    #[arg(long)]
+    pub(crate) router: Option<Choice>,
     /// Images beside those that are built in
     #[arg(long)]
     pub(crate) images: PathBuf,

@@ -62,6 +62,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         service_network: args.service_network,
         flannel: args.flannel,
         flannel_plugin: args.flannel_plugin,
+        router: args.router,
         images: args.images,
         logs: args.logs,
         dns: args.dns,
