@@ -16,8 +16,10 @@
 //! - [`network`]: what all routers of the network say of themselves;
 //! - [`certs`]: each site's CA and what it signs; [`grants`]: where tokens are redeemed; [`redeem`]: who does;
 //! - [`services`]: a Service for every listener; [`status`]: how the objects say they are;
+//! - [`born`]: sites that are linked from a lab's begin;
 //! - [`reconcile`]: the loop; [`graph`]: sites, links and addresses as text and as a picture.
 
+pub mod born;
 pub mod certs;
 mod error;
 mod files;

@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod objects;
+pub(crate) mod skupper;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// An address that stands for pods: `vip add C0 100.64.10.1 c2 c3`
     #[command(subcommand, arg_required_else_help = true)]
     Vip(VipCommand),
+    /// Services across clusters: sites, links, and what crosses
+    #[command(subcommand, arg_required_else_help = true)]
+    Skupper(skupper::SkupperCommand),
     /// Names of a cluster: what a look-up costs
     #[command(subcommand, arg_required_else_help = true)]
     Dns(DnsCommand),

@@ -12,6 +12,7 @@ pub(crate) mod manual;
 pub(crate) mod mininet;
 pub(crate) mod objects;
 pub(crate) mod pod;
+pub(crate) mod skupper;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;

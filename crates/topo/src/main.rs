@@ -63,6 +63,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Delete(args) => commands::objects::delete(lab, &args),
         Command::Dns(command) => parts::dns(lab, command),
         Command::Vip(command) => commands::vip::run(lab, &command),
+        Command::Skupper(command) => commands::skupper::run(lab, &command),
         Command::Pod(command) => commands::pod::run(lab, &command),
         Command::Describe(args) => commands::objects::describe(lab, &args),
         Command::Scale(args) => commands::objects::scale(lab, &args),

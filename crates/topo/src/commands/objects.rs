@@ -9,7 +9,7 @@ mod rollout;
 mod wait;
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use lab::LabName;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use store::Store;
+use topology::{Cluster, Topology};
 
 use crate::cli::objects::{DryRun, FileArgs, Form, PlaceArgs, SelectorArgs};
 use crate::enter::{client, join};
@@ -48,18 +49,7 @@ pub(crate) fn with_store(
 ) -> Result<ExitCode> {
     let client = client(lab)?;
     let topology = topology::load(&client.state().topology())?;
-    let found = match cluster {
-        Some(name) => topology.clusters.iter().find(|cluster| cluster.name == name),
-        None => topology.clusters.first(),
-    };
-    let Some(cluster) = found else {
-        let all: Vec<_> = topology.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-        return Err(Hinted {
-            message: format!("there is no cluster {}", cluster.unwrap_or_default()),
-            hint: format!("there are {}", all.join(", ")),
-        }
-        .into());
-    };
+    let cluster = chosen(&topology, cluster)?;
     let node = cluster.etcd.first().map(|member| member.name.as_str()).unwrap_or_default();
     // Entered before there is a second thread: a user namespace takes in none (setns(2)).
     let (entry, fds) = client.enter(node)?;
@@ -69,6 +59,72 @@ pub(crate) fn with_store(
     join(&kinds, &fds)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { command(Store::etcd(&cluster.etcd_endpoints()).await?).await })
+}
+
+/// The cluster of that name, or the first.
+fn chosen<'a>(topology: &'a Topology, name: Option<&str>) -> Result<&'a Cluster> {
+    let found = match name {
+        Some(name) => topology.clusters.iter().find(|cluster| cluster.name == name),
+        None => topology.clusters.first(),
+    };
+    found.ok_or_else(|| {
+        let all: Vec<_> = topology.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        let message = format!("there is no cluster {}", name.unwrap_or_default());
+        Hinted { message, hint: format!("there are {}", all.join(", ")) }.into()
+    })
+}
+
+/// The name of a cluster that a user has named, or of the first.
+pub(crate) fn cluster_name(lab: &LabName, name: Option<&str>) -> Result<String> {
+    let topology = topology::load(&client(lab)?.state().topology())?;
+    Ok(chosen(&topology, name)?.name.clone())
+}
+
+/// Asks several clusters, all or those that are named, each from its own place: one that cannot be reached does
+/// not hide the others. The answers are in the clusters' order.
+pub(crate) fn in_clusters<T: Send>(
+    lab: &LabName,
+    names: Option<&[String]>,
+    ask: impl AsyncFn(String, Store) -> Result<T> + Sync,
+) -> Result<Vec<(String, Result<T>)>> {
+    let client = client(lab)?;
+    let topology = topology::load(&client.state().topology())?;
+    let clusters: Vec<&Cluster> = match names {
+        Some(names) => names.iter().map(|name| chosen(&topology, Some(name))).collect::<Result<_>>()?,
+        None => topology.clusters.iter().collect(),
+    };
+    let mut places = Vec::new();
+    for cluster in clusters {
+        let node = cluster.etcd.first().map(|member| member.name.as_str()).unwrap_or_default();
+        let (entry, fds) = client.enter(node)?;
+        let all: Vec<_> = entry.namespaces.into_iter().zip(fds).collect();
+        let (user, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(kind, _)| kind == "user");
+        // Before there is a second thread; of all clusters it is the same, and one's own is passed over.
+        let (kinds, fds): (Vec<_>, Vec<_>) = user.into_iter().unzip();
+        join(&kinds, &fds)?;
+        let net = rest.into_iter().find(|(kind, _)| kind == "net");
+        places.push((cluster, net));
+    }
+    let one = |cluster: &Cluster, net: Option<(String, OwnedFd)>| -> Result<T> {
+        let (kinds, fds): (Vec<_>, Vec<_>) = net.into_iter().unzip();
+        join(&kinds, &fds)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let store = Store::etcd(&cluster.etcd_endpoints()).await?;
+            ask(cluster.name.clone(), store).await
+        })
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = places
+            .into_iter()
+            .map(|(cluster, net)| (cluster, scope.spawn(|| one(cluster, net))))
+            .collect();
+        let answers = threads.into_iter().map(|(cluster, thread)| {
+            let answer = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the thread has ended")));
+            (cluster.name.clone(), answer)
+        });
+        Ok(answers.collect())
+    })
 }
 
 /// What has gone wrong in a command that goes on all the same, and how it ends.
