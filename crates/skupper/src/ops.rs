@@ -82,6 +82,12 @@ impl Wanted {
 }
 
 impl Observed {
+    /// Whether the router has it.
+    #[must_use]
+    pub fn has(&self, kind: &str, name: &str) -> bool {
+        rank(kind).is_some_and(|rank| self.0.contains_key(&(rank, name.to_owned())))
+    }
+
     /// Adds what a router said of the entities of a type.
     pub fn add(&mut self, kind: &str, entities: Vec<Attributes>) {
         let Some(rank) = rank(kind) else { return };

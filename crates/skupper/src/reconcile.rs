@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::skupper::State;
 use api::time;
 use runtime::{Health, chain};
 use store::Store;
@@ -166,6 +167,8 @@ impl Controller {
                     send(&running.target, target);
                     send(&running.grants, grants);
                 }
+                // Its certificates are being made: a router that is started without would be told of them later.
+                None if matches!(site.state, State::Pending(_)) => {}
                 None => {
                     let running = self.start(namespace, site, &program, target, grants);
                     self.sites.insert(namespace.clone(), running);
@@ -222,7 +225,7 @@ impl Controller {
             let state = site.state.borrow();
             match (state.running, state.pid) {
                 (true, Some(pid)) => messages.push(format!("{namespace}: process {pid}")),
-                (_, _) if state.message.is_empty() => warnings.push(format!("{namespace}: starting")),
+                (_, _) if state.message.is_empty() => messages.push(format!("{namespace}: starting")),
                 _ => warnings.push(format!("{namespace}: {}", state.message)),
             }
             warnings.extend(state.refused.iter().map(|refused| format!("{namespace}: {refused}")));
