@@ -112,7 +112,8 @@ mod tests {
             made["C1"].split("---\n").skip(1).map(|text| serde_json::from_str(text).unwrap()).collect();
         let kinds: Vec<_> = documents.iter().map(|one| one["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["Secret", "Site", "Secret", "Link"]);
-        let of_c0: serde_json::Value = serde_json::from_str(made["C0"].split("---\n").nth(1).unwrap()).unwrap();
+        let of_c0: serde_json::Value =
+            serde_json::from_str(made["C0"].split("---\n").nth(1).unwrap()).unwrap();
         assert_eq!(documents[2]["data"]["ca.crt"], of_c0["data"]["tls.crt"]);
         assert!(manifests(&[]).unwrap().is_empty());
     }

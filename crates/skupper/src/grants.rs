@@ -129,7 +129,8 @@ async fn answer(
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only POST is supported"));
     }
     let key = request.uri().path().trim_start_matches('/').to_owned();
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header =
+        |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (name, subject) = (header("name").to_owned(), header("subject").to_owned());
     let body = Limited::new(request.into_body(), MOST).collect().await;
     let body = body.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "Request body not valid"))?.to_bytes();
@@ -174,7 +175,8 @@ fn token(site: &Site, name: &str, subject: &str, with_link: bool) -> Result<Stri
         tracing::error!(error = chain(&error), "no certificate for a token");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Could not get issuer for requested certificate")
     };
-    let no_ca = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Could not get issuer for requested certificate");
+    let no_ca =
+        || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Could not get issuer for requested certificate");
     if site.endpoints.is_empty() {
         return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "No valid endpoints found for site"));
     }

@@ -139,11 +139,15 @@ fn links(clusters: &[Cluster]) -> Vec<LinkRow> {
             let to = &status.remote_site_id;
             let other = all.iter().find(|(_, site)| !to.is_empty() && site.metadata.uid.as_ref() == Some(to));
             let sees = |site: &Site| {
-                let network = site.status.as_ref().map(|status| status.network.as_slice()).unwrap_or_default();
+                let network =
+                    site.status.as_ref().map(|status| status.network.as_slice()).unwrap_or_default();
                 let record = network.iter().find(|record| Some(&record.id) == site.metadata.uid.as_ref());
                 let from = |name: &str| name.starts_with("from ");
                 record.is_some_and(|record| {
-                    record.links.iter().any(|one| one.operational && from(&one.name) && one.remote_site_id == own)
+                    record
+                        .links
+                        .iter()
+                        .any(|one| one.operational && from(&one.name) && one.remote_site_id == own)
                 })
             };
             let other_end = match other {
@@ -190,7 +194,8 @@ fn addresses(clusters: &[Cluster]) -> Vec<AddressRow> {
                 ends.serving.insert(name.clone());
                 ends.connectors.extend(servers);
             } else {
-                ends.connectors.push(format!("{name} {}", why(&connector.spec.selector, &status.common.message)));
+                ends.connectors
+                    .push(format!("{name} {}", why(&connector.spec.selector, &status.common.message)));
             }
         }
         for listener in &cluster.listeners {
@@ -206,7 +211,8 @@ fn addresses(clusters: &[Cluster]) -> Vec<AddressRow> {
         }
     }
     let row = |(address, ends): (&str, Ends)| {
-        let flows = ends.asking.iter().flat_map(|from| ends.serving.iter().map(|to| (from.clone(), to.clone())));
+        let flows =
+            ends.asking.iter().flat_map(|from| ends.serving.iter().map(|to| (from.clone(), to.clone())));
         AddressRow {
             address: address.into(),
             flows: flows.collect(),
@@ -228,7 +234,13 @@ pub fn text(graph: &Graph) -> String {
     // Writing to a String does not fail.
     for site in &graph.sites {
         let access = if site.endpoint.is_empty() { "takes in no links" } else { &site.endpoint };
-        let _ = writeln!(text, "  {}  {}  {}  {access}", of(&site.cluster, &site.namespace), site.name, site.status);
+        let _ = writeln!(
+            text,
+            "  {}  {}  {}  {access}",
+            of(&site.cluster, &site.namespace),
+            site.name,
+            site.status
+        );
     }
     text.push_str("Links\n");
     for link in &graph.links {

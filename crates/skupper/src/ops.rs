@@ -118,8 +118,10 @@ pub fn plan(wanted: &Wanted, observed: &Observed) -> Vec<Op> {
             (Some(wanted), Some(observed)) => match differences(wanted, observed).as_slice() {
                 [] => {}
                 [..] if kind == "sslProfile" => {
-                    let attributes =
-                        wanted.said().filter(|(key, _)| *key != "name").map(|(key, value)| (key.into(), value.clone()));
+                    let attributes = wanted
+                        .said()
+                        .filter(|(key, _)| *key != "name")
+                        .map(|(key, value)| (key.into(), value.clone()));
                     updates.push(Op::Update { kind, name, attributes: attributes.collect() });
                 }
                 [..] => {
@@ -176,7 +178,8 @@ mod tests {
 
     fn config() -> Config {
         let mut config = base("C0", "{}", Ports::of(0), &Access::None, false);
-        let listener = TcpListener { name: "svc1".into(), address: "svc1".into(), port: 1028, ..Default::default() };
+        let listener =
+            TcpListener { name: "svc1".into(), address: "svc1".into(), port: 1028, ..Default::default() };
         config.tcp_listeners.push(listener);
         let connector = TcpConnector {
             name: "svc1/c4".into(),
@@ -221,7 +224,10 @@ mod tests {
                 r#"create tcpConnector svc1/c4 address="svc1" host="11.10.0.2" name="svc1/c4" port="80""#,
             ]
         );
-        assert_eq!(shown(&empty, &observed(&full)), ["delete tcpConnector svc1/c4", "delete tcpListener svc1"]);
+        assert_eq!(
+            shown(&empty, &observed(&full)),
+            ["delete tcpConnector svc1/c4", "delete tcpListener svc1"]
+        );
     }
 
     #[test]

@@ -138,7 +138,8 @@ impl Controller {
                 first = first.or(Some(error));
             }
         }
-        let urls = plan.sites.iter().map(|(namespace, site)| (namespace.clone(), grant_url(&place, site))).collect();
+        let urls =
+            plan.sites.iter().map(|(namespace, site)| (namespace.clone(), grant_url(&place, site))).collect();
         tokens::grants(&self.store, inputs, &plan, &urls).await?;
         self.tokens.redeem(&self.store, inputs, &plan);
         self.tokens.renew(&self.store, inputs, &plan);
@@ -149,7 +150,8 @@ impl Controller {
 
     /// A router and a grant server for every site, and for no other.
     fn sync_tasks(&mut self, inputs: &Inputs, plan: &Plan) {
-        let gone: Vec<_> = self.sites.keys().filter(|name| !plan.sites.contains_key(*name)).cloned().collect();
+        let gone: Vec<_> =
+            self.sites.keys().filter(|name| !plan.sites.contains_key(*name)).cloned().collect();
         for namespace in gone {
             self.sites.remove(&namespace);
             self.remove(&namespace);

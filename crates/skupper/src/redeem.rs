@@ -149,7 +149,10 @@ async fn exchange(
         status => {
             let reason = status.canonical_reason().unwrap_or_default();
             let code = status.as_u16();
-            Err(Failure::Refused(format!("Controller got failed response: {code} ({reason}) {}", text.trim())))
+            Err(Failure::Refused(format!(
+                "Controller got failed response: {code} ({reason}) {}",
+                text.trim()
+            )))
         }
     }
 }

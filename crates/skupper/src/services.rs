@@ -47,7 +47,10 @@ pub fn plan(place: &Place, inputs: &Inputs, plan: &Plan) -> Vec<Op> {
         match inputs.services.get(name) {
             None => ops.push(Op::Create(Box::new(new))),
             Some(old) if ports_of(old) != ports_of(&new) => {
-                ops.push(Op::SetPorts(name.clone(), new.spec.and_then(|spec| spec.ports).unwrap_or_default()));
+                ops.push(Op::SetPorts(
+                    name.clone(),
+                    new.spec.and_then(|spec| spec.ports).unwrap_or_default(),
+                ));
             }
             Some(_) => {}
         }
@@ -82,7 +85,8 @@ pub async fn apply(store: &Store, op: &Op) -> Result<()> {
     match op {
         Op::Create(service) => drop(registry::create(store, service.as_ref()).await?),
         Op::SetPorts(name, ports) => {
-            let set = |service: &mut Service| service.spec.get_or_insert_default().ports = Some(ports.clone());
+            let set =
+                |service: &mut Service| service.spec.get_or_insert_default().ports = Some(ports.clone());
             registry::modify::<Service>(store, &name.namespace, &name.name, set).await?;
         }
         Op::CreateSlice(slice) => drop(registry::create(store, slice.as_ref()).await?),
@@ -96,7 +100,9 @@ pub async fn apply(store: &Store, op: &Op) -> Result<()> {
             };
             registry::modify::<EndpointSlice>(store, &name.namespace, &name.name, set).await?;
         }
-        Op::Delete(name) => gone(registry::delete::<Service>(store, &name.namespace, &name.name, &now()).await)?,
+        Op::Delete(name) => {
+            gone(registry::delete::<Service>(store, &name.namespace, &name.name, &now()).await)?
+        }
         Op::DeleteSlice(name) => {
             gone(registry::delete::<EndpointSlice>(store, &name.namespace, &name.name, &now()).await)?;
         }
@@ -168,7 +174,9 @@ fn slice(inputs: &Inputs, wanted: &WantedService, place: &Place) -> EndpointSlic
         metadata,
         address_type: "IPv4".into(),
         endpoints: vec![endpoint(place.address, &place.node)],
-        ports: Some(wanted.ports.iter().map(|(name, port)| endpoint_port(name, port.port, port.target)).collect()),
+        ports: Some(
+            wanted.ports.iter().map(|(name, port)| endpoint_port(name, port.port, port.target)).collect(),
+        ),
     }
 }
 

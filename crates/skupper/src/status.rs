@@ -37,8 +37,11 @@ pub fn of_site(site: &Site, plan: &SitePlan, router: &site::State, now: &Time) -
     status.default_issuer = if takes_links { site.spec.issuer().into() } else { String::new() };
     status.network = records(&router.seen.network);
     status.sites_in_network = i32::try_from(status.network.len()).unwrap_or(i32::MAX);
-    status.controller =
-        Controller { name: "knetsim".into(), namespace: String::new(), version: env!("CARGO_PKG_VERSION").into() };
+    status.controller = Controller {
+        name: "knetsim".into(),
+        namespace: String::new(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
     status
 }
 
@@ -119,7 +122,12 @@ pub fn without_site(common: &mut Common, generation: Option<i64>, now: &Time) {
 
 /// A network as a site's status shows it: each site, with its links and what crosses.
 fn records(network: &Network) -> Vec<SiteRecord> {
-    network.routers.values().filter(|router| !router.site.id.is_empty()).map(|router| record(network, router)).collect()
+    network
+        .routers
+        .values()
+        .filter(|router| !router.site.id.is_empty())
+        .map(|router| record(network, router))
+        .collect()
 }
 
 fn record(network: &Network, router: &RouterView) -> SiteRecord {

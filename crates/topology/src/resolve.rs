@@ -10,8 +10,8 @@ use crate::file::{
     ClusterFile, ComponentsFile, CountOrList, LinkFile, Spanned, Text, TopologyFile, UnderlayFile,
 };
 use crate::model::{
-    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, SiteLink, Topology, Underlay,
-    Worker,
+    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, SiteLink, Topology,
+    Underlay, Worker,
 };
 use crate::parse::{Folder, Report};
 use crate::pod_network::{self, address, cidr};
@@ -325,7 +325,8 @@ impl Resolver<'_> {
             if from == to {
                 self.report.at(link, "a site is not linked to itself");
             }
-            let joins = |one: &SiteLink| (&one.from, &one.to) == (&from, &to) || (&one.to, &one.from) == (&from, &to);
+            let joins =
+                |one: &SiteLink| (&one.from, &one.to) == (&from, &to) || (&one.to, &one.from) == (&from, &to);
             if links.iter().any(joins) {
                 self.report.at(link, format!("{from} and {to} are linked already"));
             }

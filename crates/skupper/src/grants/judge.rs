@@ -67,7 +67,8 @@ mod tests {
         let at = |text: &str| Time(text.parse().unwrap());
         let (early, late) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:15:01Z"));
         assert_eq!(judge(&grant, b"secret", &early), Ok(()));
-        let said = |grant: &AccessGrant, code: &[u8], now: &Time| judge(grant, code, now).unwrap_err().message;
+        let said =
+            |grant: &AccessGrant, code: &[u8], now: &Time| judge(grant, code, now).unwrap_err().message;
         assert_eq!(said(&grant, b"secreT", &early), "Redemption of access token refused");
         assert_eq!(said(&grant, b"", &early), "Redemption of access token refused");
         assert_eq!(said(&grant, b"secret", &late), "No such claim");

@@ -17,7 +17,8 @@ const LINE: f64 = 18.0;
 #[must_use]
 pub fn svg(graph: &Graph) -> String {
     let places = places(graph);
-    let lines = 2 + graph.addresses.iter().map(|one| 1 + one.listeners.len() + one.connectors.len()).sum::<usize>();
+    let lines =
+        2 + graph.addresses.iter().map(|one| 1 + one.listeners.len() + one.connectors.len()).sum::<usize>();
     let below = TOP + 2.0 * RADIUS + 2.0 * BOX.1;
     #[allow(clippy::cast_precision_loss)] // A few lines.
     let height = below + lines as f64 * LINE + TOP;

@@ -18,7 +18,8 @@ fn clusters() -> Vec<Cluster> {
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]);
     let endpoints = json!([{"name": "inter-router", "host": "10.0.0.3", "port": "55671"}]);
-    let incoming = json!({"name": "from c1", "remoteSiteId": "b", "remoteSiteName": "c1", "operational": true});
+    let incoming =
+        json!({"name": "from c1", "remoteSiteId": "b", "remoteSiteName": "c1", "operational": true});
     let c0 = Cluster {
         name: "C0".into(),
         sites: objects(
@@ -43,7 +44,10 @@ fn clusters() -> Vec<Cluster> {
     };
     let c1 = Cluster {
         name: "C1".into(),
-        sites: objects("Site", vec![json!({"metadata": {"name": "c1", "uid": "b"}, "status": {"status": "Ready"}})]),
+        sites: objects(
+            "Site",
+            vec![json!({"metadata": {"name": "c1", "uid": "b"}, "status": {"status": "Ready"}})],
+        ),
         links: objects(
             "Link",
             vec![
@@ -83,7 +87,8 @@ fn who_talks_to_whom() {
 #[test]
 fn a_link_is_told_as_both_ends_see_it() {
     let seen = graph(&clusters());
-    let ends: Vec<_> = seen.links.iter().map(|link| (link.status.as_str(), link.other_end.as_str())).collect();
+    let ends: Vec<_> =
+        seen.links.iter().map(|link| (link.status.as_str(), link.other_end.as_str())).collect();
     assert_eq!(ends, [("Ready", "up"), ("Pending", "unknown")]);
 }
 

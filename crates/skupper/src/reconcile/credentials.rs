@@ -63,7 +63,11 @@ pub(super) async fn ensure(
     }
     let replace = |secret: &mut Secret| {
         secret.data.clone_from(&new.data);
-        secret.metadata.annotations.get_or_insert_default().extend(new.metadata.annotations.clone().unwrap_or_default());
+        secret
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .extend(new.metadata.annotations.clone().unwrap_or_default());
     };
     store.modify::<Secret>(&namespace, SERVER, replace).await?;
     Ok(())

@@ -33,16 +33,46 @@ pub(super) struct Reflectors {
 /// Does something with every one of them.
 macro_rules! each {
     ($of:expr, $one:ident => $do:expr) => {{
-        { let $one = &$of.sites; $do }
-        { let $one = &$of.links; $do }
-        { let $one = &$of.grants; $do }
-        { let $one = &$of.tokens; $do }
-        { let $one = &$of.listeners; $do }
-        { let $one = &$of.connectors; $do }
-        { let $one = &$of.pods; $do }
-        { let $one = &$of.services; $do }
-        { let $one = &$of.slices; $do }
-        { let $one = &$of.secrets; $do }
+        {
+            let $one = &$of.sites;
+            $do
+        }
+        {
+            let $one = &$of.links;
+            $do
+        }
+        {
+            let $one = &$of.grants;
+            $do
+        }
+        {
+            let $one = &$of.tokens;
+            $do
+        }
+        {
+            let $one = &$of.listeners;
+            $do
+        }
+        {
+            let $one = &$of.connectors;
+            $do
+        }
+        {
+            let $one = &$of.pods;
+            $do
+        }
+        {
+            let $one = &$of.services;
+            $do
+        }
+        {
+            let $one = &$of.slices;
+            $do
+        }
+        {
+            let $one = &$of.secrets;
+            $do
+        }
     }};
 }
 
@@ -210,4 +240,3 @@ fn idle<S: Default>(
     status::without_site(common(&mut status), generation, now);
     status
 }
-

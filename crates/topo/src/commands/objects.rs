@@ -115,10 +115,8 @@ pub(crate) fn in_clusters<T: Send>(
         })
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = places
-            .into_iter()
-            .map(|(cluster, net)| (cluster, scope.spawn(|| one(cluster, net))))
-            .collect();
+        let threads: Vec<_> =
+            places.into_iter().map(|(cluster, net)| (cluster, scope.spawn(|| one(cluster, net)))).collect();
         let answers = threads.into_iter().map(|(cluster, thread)| {
             let answer = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the thread has ended")));
             (cluster.name.clone(), answer)

@@ -189,11 +189,10 @@ fn link(
     timeout: Duration,
 ) -> Result<ExitCode> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    let mut token: AccessToken = serde_yaml::from_str(&text)
-        .map_err(|error| Hinted {
-            message: format!("{} is no token: {error}", file.display()),
-            hint: "`topo skupper token create FILE` at the other site writes one".into(),
-        })?;
+    let mut token: AccessToken = serde_yaml::from_str(&text).map_err(|error| Hinted {
+        message: format!("{} is no token: {error}", file.display()),
+        hint: "`topo skupper token create FILE` at the other site writes one".into(),
+    })?;
     token.metadata.namespace = Some(place.namespace.clone());
     if let Some(name) = name {
         token.metadata.name = Some(name.into());

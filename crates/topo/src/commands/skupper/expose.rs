@@ -35,7 +35,12 @@ pub(super) fn expose(lab: &LabName, args: &SkupperExposeArgs) -> Result<ExitCode
         connector.port = args.target_port.unwrap_or(args.port).into();
         Ok((site, connector))
     })?;
-    let Some((_, Ok((site, spec)))) = found.into_iter().map(|(name, one)| one.map(|one| (name, Ok::<_, anyhow::Error>(one)))).next().transpose()? else {
+    let Some((_, Ok((site, spec)))) = found
+        .into_iter()
+        .map(|(name, one)| one.map(|one| (name, Ok::<_, anyhow::Error>(one))))
+        .next()
+        .transpose()?
+    else {
         return Ok(ExitCode::FAILURE);
     };
     let network: BTreeSet<(String, String)> = site
@@ -49,7 +54,10 @@ pub(super) fn expose(lab: &LabName, args: &SkupperExposeArgs) -> Result<ExitCode
     if let Some(stranger) = args.to.iter().find(|name| !network.iter().any(|(cluster, _)| cluster == *name)) {
         let known: Vec<_> = network.iter().map(|(cluster, _)| cluster.as_str()).collect();
         let message = format!("{stranger} is not linked with {cluster}");
-        let hint = format!("linked are {}; `topo skupper token create` and `link create` link others", known.join(", "));
+        let hint = format!(
+            "linked are {}; `topo skupper token create` and `link create` link others",
+            known.join(", ")
+        );
         return Err(Hinted { message, hint }.into());
     }
     // The one who serves comes first, so that nobody finds the name and no server.
@@ -93,7 +101,8 @@ fn in_one(lab: &LabName, cluster: &str, ask: impl AsyncFn(Store) -> Result<()> +
 /// Makes an object, or changes what `expose` has made before.
 async fn put<K: Object + api::Rules>(store: &Store, object: &K) -> Result<()> {
     let meta = object.metadata();
-    let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+    let (namespace, name) =
+        (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
     let old: Option<K> = store.get(&namespace, &name).await?;
     match old {
         None => drop(registry::create(store, object).await?),
@@ -129,7 +138,9 @@ async fn connector(store: &Store, target: &SkupperTargetArgs) -> Result<Connecto
     let pairs: Vec<_> = labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
     if pairs.is_empty() {
         let message = format!("{} \"{name}\" has no labels to find its pods by", target.kind);
-        return Err(Hinted { message, hint: format!("`topo label {} {name} app={name}`", target.kind) }.into());
+        return Err(
+            Hinted { message, hint: format!("`topo label {} {name} app={name}`", target.kind) }.into()
+        );
     }
     Ok(ConnectorSpec { selector: pairs.join(","), ..ConnectorSpec::default() })
 }
@@ -165,7 +176,8 @@ async fn take<K: Object>(store: &Store, address: &str, cluster: &str) -> Result<
         if of.map(String::as_str) != Some(address) {
             continue;
         }
-        let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        let (namespace, name) =
+            (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         registry::delete::<K>(store, &namespace, &name, &Default::default()).await?;
         gone.push(format!("{}.skupper.io \"{name}\" in {cluster} deleted", K::INFO.singular()));
     }

@@ -51,7 +51,9 @@ pub(super) fn links(lab: &LabName, form: Output) -> Result<ExitCode> {
     }
     if graph.links.is_empty() {
         note("topo: skupper: there are no links");
-        note("hint: `topo skupper token create FILE` at one site, `topo skupper link create FILE` at the other");
+        note(
+            "hint: `topo skupper token create FILE` at one site, `topo skupper link create FILE` at the other",
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = table(&["CLUSTER", "LINK", "TO", "COST", "STATUS", "OTHER END", "MESSAGE"]);
@@ -102,7 +104,8 @@ pub(super) fn network(lab: &LabName, form: Output) -> Result<ExitCode> {
         return Ok(exit(good));
     }
     hint_if_empty(&graph);
-    let mut rows = table(&["CLUSTER", "NAMESPACE", "SITE", "STATUS", "SITES IN NETWORK", "LINKS COME TO", "MESSAGE"]);
+    let mut rows =
+        table(&["CLUSTER", "NAMESPACE", "SITE", "STATUS", "SITES IN NETWORK", "LINKS COME TO", "MESSAGE"]);
     for site in &graph.sites {
         rows.add_row([
             Cell::new(&site.cluster),
