@@ -7,6 +7,7 @@
 //! - kube-proxy: services, in the kernel's nftables;
 //! - ingress: nginx, as Ingresses, Gateways and ingresses by hand want it;
 //! - flannel: the daemon, the real one as a child (`flanneld`) or ours as a task (`network` decides);
+//! - skupper, on the cluster's first worker: sites and their routers (`sites` decides which program);
 //! - flannel's CNI plugin, and the configuration through which a runtime finds it (`plugins`).
 
 mod choice;
@@ -14,6 +15,7 @@ mod flanneld;
 mod network;
 mod plugins;
 mod pods;
+mod sites;
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
@@ -56,6 +58,8 @@ pub struct Options {
     pub flannel: Choice,
     /// Who is flannel's CNI plugin.
     pub flannel_plugin: Choice,
+    /// Whether the cluster's sites are here, and then who is their router.
+    pub router: Option<Choice>,
     /// A table of images beside the one that is built in.
     pub images: PathBuf,
     /// Whether the cluster has a DNS service.
@@ -137,6 +141,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let daemon = Daemon::announce(&options, &health);
     let files = CniFiles::of(&options.folder, |name| std::env::var_os(name));
     let plugin = Plugin::announce(&options, &files, &health);
+    let sites = sites::Sites::announce(&options, &health);
     let (lease, pod_cidr) = watch::channel(None);
 
     let mut tasks = JoinSet::new();
@@ -153,7 +158,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
         options.service_network.into(),
     );
     tasks.spawn(kubeproxy::run(proxy, store.clone(), health.clone()));
-    tasks.spawn(ingress::run(ingress_options(&options), store, health.clone()));
+    tasks.spawn(ingress::run(ingress_options(&options), store.clone(), health.clone()));
+    if let Some(sites) = sites {
+        tasks.spawn(sites.run(store, health.clone()));
+    }
     tasks.spawn(runtime::notify::follow(health, notifier));
     tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -21,8 +21,16 @@ pub(crate) const CONTROL_PLANE: &str = "control-plane";
 pub(crate) const AGENT: &str = "agent";
 
 /// Variables of whoever starts a lab that its processes get to see.
-const INHERITED: [&str; 7] =
-    ["HOME", "LANG", "TZ", "RUST_LOG", "KNETSIM_FLANNELD", "KNETSIM_CNI_PATH", "CNI_PATH"];
+const INHERITED: [&str; 8] = [
+    "HOME",
+    "LANG",
+    "TZ",
+    "RUST_LOG",
+    "KNETSIM_FLANNELD",
+    "KNETSIM_SKROUTERD",
+    "KNETSIM_CNI_PATH",
+    "CNI_PATH",
+];
 
 /// What runs on a machine, in the order of its start. With `keep`, etcd's data is in that folder.
 pub(crate) fn specs(
@@ -127,6 +135,10 @@ fn agent(cluster: &Cluster, worker: &Worker, logs: &Path, machine: &Machine) -> 
     ]));
     if cluster.dns {
         args.push("--dns".into());
+    }
+    // The cluster's way out to others is its first worker.
+    if cluster.workers.first().is_some_and(|first| first.name == worker.name) {
+        args.extend(flags([("--router", worker.components.router.as_str().into())]));
     }
     ours(&worker.name, AGENT, args, machine)
 }

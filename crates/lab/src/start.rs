@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
@@ -126,7 +126,10 @@ impl Start<'_> {
             // Files of one name may come from several folders.
             let name = Path::new(&manifest.name).file_name().unwrap_or_default().to_string_lossy();
             let path = folder.join(format!("{number:04}-{name}"));
-            fs::write(&path, &manifest.text).map_err(|e| Error::file("write", path, e))?;
+            // Sites' keys are among them.
+            let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path);
+            let written = file.and_then(|mut file| file.write_all(manifest.text.as_bytes()));
+            written.map_err(|e| Error::file("write", path, e))?;
         }
         Ok(())
     }

@@ -95,7 +95,8 @@ impl Ca {
     pub fn of(secret: &Secret) -> Result<Self> {
         let name = secret.metadata.name.clone().unwrap_or_default();
         let text = |key: &str| {
-            text(secret, key).ok_or_else(|| Error::Secret { secret: name.clone(), what: format!("has no {key}") })
+            text(secret, key)
+                .ok_or_else(|| Error::Secret { secret: name.clone(), what: format!("has no {key}") })
         };
         let (certificate, key) = (text("tls.crt")?, text("tls.key")?);
         let what = format!("read the CA of secret \"{name}\"");
@@ -114,7 +115,13 @@ impl Ca {
     ///
     /// # Errors
     /// A host that can be in no certificate.
-    pub fn sign(&self, usage: Usage, name: &str, hosts: &[String], lifetime: Duration) -> Result<Credentials> {
+    pub fn sign(
+        &self,
+        usage: Usage,
+        name: &str,
+        hosts: &[String],
+        lifetime: Duration,
+    ) -> Result<Credentials> {
         let what = format!("sign the certificate of {name}");
         let key = KeyPair::generate().map_err(failed(&what))?;
         let (mut params, validity) = params(name, lifetime);
@@ -205,7 +212,9 @@ mod tests {
             roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
             let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
             let verifier =
-                rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+                rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+                    .build()
+                    .unwrap();
             let end = CertificateDer::from_pem_slice(server.certificate.as_bytes()).unwrap();
             let name = ServerName::try_from("10.0.0.3").unwrap();
             use rustls::client::danger::ServerCertVerifier;

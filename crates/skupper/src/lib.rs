@@ -16,13 +16,15 @@
 //! - [`network`]: what all routers of the network say of themselves;
 //! - [`certs`]: each site's CA and what it signs; [`grants`]: where tokens are redeemed; [`redeem`]: who does;
 //! - [`services`]: a Service for every listener; [`status`]: how the objects say they are;
+//! - [`solo`]: two routers on one machine, as files to read; [`born`]: sites that are linked from a lab's begin;
 //! - [`reconcile`]: the loop; [`graph`]: sites, links and addresses as text and as a picture.
 
+pub mod born;
 pub mod certs;
 mod error;
 mod files;
-pub mod graph;
 pub mod grants;
+pub mod graph;
 pub mod inputs;
 pub mod manage;
 pub mod network;
@@ -33,7 +35,9 @@ pub mod redeem;
 pub mod router;
 pub mod services;
 pub mod site;
+pub mod solo;
 pub mod status;
 
 pub use error::{Error, Result};
 
+pub use reconcile::{COMPONENT, Options, ROUTER_COMPONENT, run};

@@ -16,15 +16,27 @@ pub use observe::{Observation, observe};
 /// What a router's management can do (`docs/man` of skupper-router, AMQP Management 1.0).
 pub trait Management: Send {
     /// The entities of a type, of this router or, by its id, of another in the network.
-    fn query(&mut self, router: Option<&str>, kind: &str) -> impl Future<Output = Result<Vec<Attributes>>> + Send;
+    fn query(
+        &mut self,
+        router: Option<&str>,
+        kind: &str,
+    ) -> impl Future<Output = Result<Vec<Attributes>>> + Send;
 
     /// Makes an entity.
-    fn create(&mut self, kind: &str, name: &str, attributes: &Map<String, Value>)
-    -> impl Future<Output = Result<()>> + Send;
+    fn create(
+        &mut self,
+        kind: &str,
+        name: &str,
+        attributes: &Map<String, Value>,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Changes an entity.
-    fn update(&mut self, kind: &str, name: &str, attributes: &Map<String, Value>)
-    -> impl Future<Output = Result<()>> + Send;
+    fn update(
+        &mut self,
+        kind: &str,
+        name: &str,
+        attributes: &Map<String, Value>,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Takes an entity away.
     fn delete(&mut self, kind: &str, name: &str) -> impl Future<Output = Result<()>> + Send;

@@ -104,6 +104,8 @@ impl Network {
     /// Whether anybody listens for one of these addresses.
     #[must_use]
     pub fn has_listener(&self, addresses: &[String]) -> bool {
-        self.routers.values().any(|router| router.listeners.iter().any(|end| addresses.contains(&end.address)))
+        self.routers
+            .values()
+            .any(|router| router.listeners.iter().any(|end| addresses.contains(&end.address)))
     }
 }

@@ -82,6 +82,12 @@ impl Wanted {
 }
 
 impl Observed {
+    /// Whether the router has it.
+    #[must_use]
+    pub fn has(&self, kind: &str, name: &str) -> bool {
+        rank(kind).is_some_and(|rank| self.0.contains_key(&(rank, name.to_owned())))
+    }
+
     /// Adds what a router said of the entities of a type.
     pub fn add(&mut self, kind: &str, entities: Vec<Attributes>) {
         let Some(rank) = rank(kind) else { return };
@@ -112,8 +118,10 @@ pub fn plan(wanted: &Wanted, observed: &Observed) -> Vec<Op> {
             (Some(wanted), Some(observed)) => match differences(wanted, observed).as_slice() {
                 [] => {}
                 [..] if kind == "sslProfile" => {
-                    let attributes =
-                        wanted.said().filter(|(key, _)| *key != "name").map(|(key, value)| (key.into(), value.clone()));
+                    let attributes = wanted
+                        .said()
+                        .filter(|(key, _)| *key != "name")
+                        .map(|(key, value)| (key.into(), value.clone()));
                     updates.push(Op::Update { kind, name, attributes: attributes.collect() });
                 }
                 [..] => {
@@ -170,7 +178,8 @@ mod tests {
 
     fn config() -> Config {
         let mut config = base("C0", "{}", Ports::of(0), &Access::None, false);
-        let listener = TcpListener { name: "svc1".into(), address: "svc1".into(), port: 1028, ..Default::default() };
+        let listener =
+            TcpListener { name: "svc1".into(), address: "svc1".into(), port: 1028, ..Default::default() };
         config.tcp_listeners.push(listener);
         let connector = TcpConnector {
             name: "svc1/c4".into(),
@@ -215,7 +224,10 @@ mod tests {
                 r#"create tcpConnector svc1/c4 address="svc1" host="11.10.0.2" name="svc1/c4" port="80""#,
             ]
         );
-        assert_eq!(shown(&empty, &observed(&full)), ["delete tcpConnector svc1/c4", "delete tcpListener svc1"]);
+        assert_eq!(
+            shown(&empty, &observed(&full)),
+            ["delete tcpConnector svc1/c4", "delete tcpListener svc1"]
+        );
     }
 
     #[test]

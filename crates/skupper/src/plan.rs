@@ -22,7 +22,8 @@ use crate::inputs::{Inputs, Place, in_namespace};
 use crate::network::{Metadata, Network};
 
 pub use base::{Access, base};
-pub use listeners::{MANAGED, WantedService};
+pub(crate) use listeners::slice_name;
+pub use listeners::{MANAGED, WantedPort, WantedService};
 pub use ports::{PORTS_ANNOTATION, Ports};
 pub use tls::{CA, Profile, SERVER};
 
@@ -218,13 +219,7 @@ fn endpoints(context: &Context<'_>, ports: Ports) -> Vec<Endpoint> {
     vec![endpoint("inter-router", ports.inter_router), endpoint("edge", ports.edge)]
 }
 
-fn link(
-    name: &str,
-    link: &Link,
-    site: &Site,
-    tls: &mut tls::Profiles<'_>,
-    config: &mut Config,
-) -> State {
+fn link(name: &str, link: &Link, site: &Site, tls: &mut tls::Profiles<'_>, config: &mut Config) -> State {
     use api::router_config::{Connector, Role};
     let role = if site.spec.edge { Role::Edge } else { Role::InterRouter };
     let Some(endpoint) = link.spec.endpoint(role.word()) else {

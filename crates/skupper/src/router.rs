@@ -119,8 +119,12 @@ impl Process {
             .spawn()
             .map_err(|e| Error::Router(format!("{} cannot be started: {e}", program.path.display())))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-        let running =
-            Running { pid, started: started(pid).unwrap_or_default(), program: shown(program), fixed: fixed.into() };
+        let running = Running {
+            pid,
+            started: started(pid).unwrap_or_default(),
+            program: shown(program),
+            fixed: fixed.into(),
+        };
         let text = serde_json::to_vec(&running).unwrap_or_default();
         files::write(&note, &text)?;
         Ok(Self { running, child: Some(child), note, log })

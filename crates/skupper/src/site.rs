@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::router_config::Config;
 use runtime::{Backoff, chain};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::manage::{self, Amqp, Observation};
 use crate::network::Network;
-use crate::ops::{self, LIVE, Wanted};
+use crate::ops::{self, LIVE, Observed, Wanted};
 use crate::plan::Profile;
 use crate::router::{Process, Program};
 
@@ -22,6 +23,7 @@ const FIRST: Duration = Duration::from_millis(100);
 const MOST: Duration = Duration::from_secs(10);
 /// A router that has just been started listens after that many milliseconds.
 const TRY: Duration = Duration::from_millis(20);
+const KNOCK: Duration = Duration::from_millis(100);
 const START: Duration = Duration::from_secs(20);
 
 /// What a router is to be.
@@ -106,8 +108,10 @@ async fn hold(
     files::folder(folder)?;
     files::profiles(folder, &first.profiles)?;
     let fixed = fixed(&first.config)?;
-    let config = folder.join("router.conf");
-    files::write(&config, text(&first.config)?.as_bytes())?;
+    // By its end skrouterd knows the form.
+    let config = folder.join("config.json");
+    let beginning = without_silent(&first.config, &Observed::default()).await;
+    files::write(&config, text(&beginning)?.as_bytes())?;
     let mut process = match Process::adopt(folder, program, &fixed) {
         Some(process) => process,
         None => Process::start(folder, program, &config, &fixed)?,
@@ -116,7 +120,8 @@ async fn hold(
     let mut target_now = first;
     loop {
         let observed = manage::entities(&mut router).await?;
-        let ops = ops::plan(&Wanted::of(&target_now.config).map_err(refused)?, &observed);
+        let reachable = without_silent(&target_now.config, &observed).await;
+        let ops = ops::plan(&Wanted::of(&reachable).map_err(refused)?, &observed);
         let refusals = manage::apply(&mut router, &ops).await?;
         let before = state.borrow().seen.network.clone();
         let seen = manage::observe(&mut router, &before).await?;
@@ -151,6 +156,24 @@ async fn hold(
             }
         }
     }
+}
+
+/// Leaves out connectors that the router does not have yet and whose other end does not listen yet: a router
+/// whose first try is refused tries again only after five seconds.
+async fn without_silent(config: &Config, observed: &Observed) -> Config {
+    let mut config = config.clone();
+    let mut kept = Vec::new();
+    for connector in config.connectors {
+        let listens = || async {
+            let to = (connector.host.as_str(), connector.port);
+            timeout(KNOCK, TcpStream::connect(to)).await.is_ok_and(|connected| connected.is_ok())
+        };
+        if observed.has("connector", &connector.name) || listens().await {
+            kept.push(connector);
+        }
+    }
+    config.connectors = kept;
+    config
 }
 
 async fn connect(process: &mut Process, port: u16) -> Result<Amqp> {

@@ -3,6 +3,7 @@
 pub(crate) mod changes;
 pub(crate) mod ingress;
 pub(crate) mod objects;
+pub(crate) mod skupper;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// nginx by hand, and what all ingresses lead to: `ingress create C0w1 grp1 --port 8001 --path …`
     #[command(subcommand, arg_required_else_help = true)]
     Ingress(ingress::IngressCommand),
+    /// Services across clusters: sites, links, and what crosses
+    #[command(subcommand, arg_required_else_help = true)]
+    Skupper(skupper::SkupperCommand),
     /// Names of a cluster: what a look-up costs
     #[command(subcommand, arg_required_else_help = true)]
     Dns(DnsCommand),
@@ -626,6 +630,9 @@ pub(crate) struct AgentArgs {
     /// Milliseconds
     #[arg(long)]
     pub(crate) node_monitor_grace_period: u64,
+    /// The cluster's sites are here, with this router
+    #[arg(long)]
+    pub(crate) router: Option<Choice>,
     /// Images beside those that are built in
     #[arg(long)]
     pub(crate) images: PathBuf,

@@ -14,6 +14,7 @@ pub(crate) mod mininet;
 pub(crate) mod objects;
 pub(crate) mod pod;
 pub(crate) mod proxy;
+pub(crate) mod skupper;
 pub(crate) mod status;
 pub(crate) mod topology;
 pub(crate) mod up;

@@ -68,6 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ingress(command) => commands::ingress::run(lab, &command),
         Command::Vip(command) => commands::vip::run(lab, &command),
         Command::Proxy(command) => commands::proxy::run(lab, &command),
+        Command::Skupper(command) => commands::skupper::run(lab, &command),
         Command::Pod(command) => commands::pod::run(lab, &command),
         Command::Describe(args) => commands::objects::describe(lab, &args),
         Command::Scale(args) => commands::objects::scale(lab, &args),

@@ -64,6 +64,7 @@ pub(crate) fn agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         service_network: args.service_network,
         flannel: args.flannel,
         flannel_plugin: args.flannel_plugin,
+        router: args.router,
         images: args.images,
         logs: args.logs,
         access_log: args.access_log,

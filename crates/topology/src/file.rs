@@ -31,6 +31,16 @@ pub(crate) struct TopologyFile {
     pub(crate) clusters: Spanned<Vec<Spanned<ClusterFile>>>,
     #[serde(default)]
     pub(crate) links: Vec<Spanned<LinkFile>>,
+    #[serde(default)]
+    pub(crate) site_links: Vec<Spanned<SiteLinkFile>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SiteLinkFile {
+    pub(crate) from: Text,
+    pub(crate) to: Text,
+    pub(crate) cost: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -19,8 +19,8 @@ pub mod model;
 
 pub use cables::Cable;
 pub use model::{
-    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, Topology, Underlay,
-    Worker, dns_address,
+    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, SiteLink, Topology,
+    Underlay, Worker, dns_address,
 };
 pub use parse::{DEFAULT_FLANNEL_CONFIG, DEFAULT_TOPOLOGY, load, load_default, load_str, manifest};
 pub use problem::{Problem, Problems};

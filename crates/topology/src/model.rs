@@ -24,6 +24,20 @@ pub struct Topology {
     pub images: BTreeMap<String, Image>,
     /// Links that are not plain.
     pub links: Vec<LinkSpec>,
+    /// Clusters that are linked by Skupper from the begin: each has a site then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub site_links: Vec<SiteLink>,
+}
+
+/// A link of one cluster's site to another's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteLink {
+    /// The cluster whose router connects.
+    pub from: String,
+    /// The cluster that it connects to.
+    pub to: String,
+    /// What it costs to go this way.
+    pub cost: u32,
 }
 
 /// The network below the clusters: their switches, joined by one more.

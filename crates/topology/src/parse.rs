@@ -16,10 +16,12 @@ pub const DEFAULT_TOPOLOGY: &str = include_str!("../../../conf/two-clusters.yaml
 pub const DEFAULT_FLANNEL_CONFIG: &str = include_str!("../../../conf/flannel-network-config.json");
 
 /// Manifests that are compiled in, by their names below `conf/`.
-const MANIFESTS: [(&str, &str); 4] = [
+const MANIFESTS: [(&str, &str); 6] = [
     ("manifests/pods-C0.yaml", include_str!("../../../conf/manifests/pods-C0.yaml")),
     ("manifests/pods-C1.yaml", include_str!("../../../conf/manifests/pods-C1.yaml")),
     ("manifests/ingress-C0.yaml", include_str!("../../../conf/manifests/ingress-C0.yaml")),
+    ("manifests/svc1-C0.yaml", include_str!("../../../conf/manifests/svc1-C0.yaml")),
+    ("manifests/svc1-C1.yaml", include_str!("../../../conf/manifests/svc1-C1.yaml")),
     ("manifests/vips.yaml", include_str!("../../../conf/manifests/vips.yaml")),
 ];
 /// What the name of one of them begins with in a topology; no file's name does.

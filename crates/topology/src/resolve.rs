@@ -10,7 +10,8 @@ use crate::file::{
     ClusterFile, ComponentsFile, CountOrList, LinkFile, Spanned, Text, TopologyFile, UnderlayFile,
 };
 use crate::model::{
-    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, Topology, Underlay, Worker,
+    Choice, Cluster, Components, EtcdMember, LinkProperties, LinkSpec, PodNetwork, SiteLink, Topology,
+    Underlay, Worker,
 };
 use crate::parse::{Folder, Report};
 use crate::pod_network::{self, address, cidr};
@@ -89,7 +90,8 @@ impl Resolver<'_> {
         let clusters: Vec<Cluster> = resolved.into_iter().collect::<Option<_>>()?;
         let underlay = underlay?;
         let images = self.images();
-        let mut topology = Topology { underlay, clusters, images, links: Vec::new() };
+        let site_links = self.site_links(&clusters);
+        let mut topology = Topology { underlay, clusters, images, links: Vec::new(), site_links };
         self.networks_apart(&topology);
         self.pools(&mut topology);
         topology.links = self.links(&topology);
@@ -314,6 +316,35 @@ impl Resolver<'_> {
             }
         }
         found
+    }
+
+    fn site_links(&mut self, clusters: &[Cluster]) -> Vec<SiteLink> {
+        let mut links: Vec<SiteLink> = Vec::new();
+        for link in &self.file.site_links {
+            let file = &link.value;
+            for end in [&file.from, &file.to] {
+                if !clusters.iter().any(|cluster| cluster.name == end.value) {
+                    let names: Vec<_> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+                    let hint = format!("there are {}", names.join(", "));
+                    self.report.at(end, format!("there is no cluster {:?}", end.value)).hint(hint);
+                }
+            }
+            let (from, to) = (file.from.value.clone(), file.to.value.clone());
+            if from == to {
+                self.report.at(link, "a site is not linked to itself");
+            }
+            let joins =
+                |one: &SiteLink| (&one.from, &one.to) == (&from, &to) || (&one.to, &one.from) == (&from, &to);
+            if links.iter().any(joins) {
+                self.report.at(link, format!("{from} and {to} are linked already"));
+            }
+            let cost = file.cost.as_ref().map_or(1, |cost| cost.value);
+            if let Some(given) = file.cost.as_ref().filter(|given| given.value == 0) {
+                self.report.at(given, "a link costs at least 1");
+            }
+            links.push(SiteLink { from, to, cost });
+        }
+        links
     }
 
     fn links(&mut self, topology: &Topology) -> Vec<LinkSpec> {

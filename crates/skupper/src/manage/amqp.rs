@@ -7,16 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::link::{Receiver, Sender};
 use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp::session::SessionHandle;
-use fe2o3_amqp::types::messaging::{
-    AmqpValue, ApplicationProperties, Body, MessageId, Properties, Source,
-};
+use fe2o3_amqp::types::messaging::Message;
+use fe2o3_amqp::types::messaging::{AmqpValue, ApplicationProperties, Body, MessageId, Properties, Source};
 use fe2o3_amqp::types::primitives::{OrderedMap, SimpleValue, Value as Amqp1};
 use fe2o3_amqp::{Connection, Session};
-use fe2o3_amqp::connection::ConnectionHandle;
-use fe2o3_amqp::types::messaging::Message;
 use serde_json::{Map, Number, Value};
 use tokio::time::timeout;
 
@@ -113,9 +111,17 @@ impl Amqp {
         let mut properties = ApplicationProperties::builder()
             .insert("operation", operation.verb)
             .insert("entityType", long_name(operation.kind))
-            .insert("type", if operation.verb == "QUERY" { "org.amqp.management".into() } else { long_name(operation.kind) });
+            .insert(
+                "type",
+                if operation.verb == "QUERY" {
+                    "org.amqp.management".into()
+                } else {
+                    long_name(operation.kind)
+                },
+            );
         if let Some(name) = operation.name {
-            properties = properties.insert("name", name).insert("identity", format!("{}/{name}", operation.kind));
+            properties =
+                properties.insert("name", name).insert("identity", format!("{}/{name}", operation.kind));
             // By its name alone: identities of most types have host and port in front.
             properties = properties.insert("name", name);
         }
@@ -177,7 +183,8 @@ struct Operation<'a> {
 
 /// The answer, if it is not a refusal.
 fn judge(operation: Operation<'_>, message: Message<Body<Amqp1>>) -> Result<Message<Body<Amqp1>>> {
-    let property = |name: &str| message.application_properties.as_ref().and_then(|all| all.0.get(name).cloned());
+    let property =
+        |name: &str| message.application_properties.as_ref().and_then(|all| all.0.get(name).cloned());
     let status = match property("statusCode") {
         Some(SimpleValue::Int(code)) => i64::from(code),
         Some(SimpleValue::Uint(code)) => i64::from(code),
@@ -262,7 +269,9 @@ fn of_amqp(value: &Amqp1) -> Value {
         Amqp1::List(items) => Value::Array(items.iter().map(of_amqp).collect()),
         Amqp1::Map(fields) => {
             let text = |key: &Amqp1| of_amqp(key).as_str().map(str::to_owned);
-            Value::Object(fields.iter().filter_map(|(key, value)| Some((text(key)?, of_amqp(value)))).collect())
+            Value::Object(
+                fields.iter().filter_map(|(key, value)| Some((text(key)?, of_amqp(value)))).collect(),
+            )
         }
         _ => Value::Null,
     }
@@ -271,7 +280,8 @@ fn of_amqp(value: &Amqp1) -> Value {
 /// `{attributeNames: [..], results: [[..], ..]}` as rows.
 fn table(value: &Amqp1) -> Option<Vec<Attributes>> {
     let value = of_amqp(value);
-    let names: Vec<&str> = value.get("attributeNames")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let names: Vec<&str> =
+        value.get("attributeNames")?.as_array()?.iter().filter_map(Value::as_str).collect();
     let rows = value.get("results")?.as_array()?.iter().filter_map(Value::as_array);
     let row = |row: &Vec<Value>| names.iter().map(ToString::to_string).zip(row.iter().cloned()).collect();
     Some(rows.map(row).collect())

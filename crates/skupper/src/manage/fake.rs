@@ -62,7 +62,9 @@ impl Management for Fake {
         self.calls.push(format!("update {kind} {name}"));
         let at = self.position(kind, name);
         let at = at.ok_or_else(|| Self::refuse("update", kind, name, 404, "not found".into()))?;
-        self.entities[at].attributes.extend(attributes.iter().map(|(key, value)| (key.clone(), value.clone())));
+        self.entities[at]
+            .attributes
+            .extend(attributes.iter().map(|(key, value)| (key.clone(), value.clone())));
         Ok(())
     }
 

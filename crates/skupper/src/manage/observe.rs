@@ -46,8 +46,7 @@ pub async fn observe(router: &mut impl Management, before: &Network) -> Result<O
 
 async fn view(router: &mut impl Management, of: Option<&str>) -> Result<(String, RouterView)> {
     let own = router.query(of, "router").await?;
-    let (id, metadata) =
-        own.first().map(|one| (text(one, "id"), text(one, "metadata"))).unwrap_or_default();
+    let (id, metadata) = own.first().map(|one| (text(one, "id"), text(one, "metadata"))).unwrap_or_default();
     let connections = router.query(of, "connection").await?;
     let mut listeners: Vec<TcpEnd> = router.query(of, "tcpListener").await?.iter().map(end).collect();
     let mut connectors: Vec<TcpEnd> = router.query(of, "tcpConnector").await?.iter().map(end).collect();
@@ -57,9 +56,12 @@ async fn view(router: &mut impl Management, of: Option<&str>) -> Result<(String,
     let links = links.iter().map(|link| self::link(link, &connections)).collect();
     let is_router = |one: &&Attributes| {
         let role = text(one, "role");
-        text(one, "dir") == "in" && (role == "inter-router" || role == "edge") && text(one, "operStatus") != "closing"
+        text(one, "dir") == "in"
+            && (role == "inter-router" || role == "edge")
+            && text(one, "operStatus") != "closing"
     };
-    let mut incoming: Vec<String> = connections.iter().filter(is_router).map(|one| text(one, "container")).collect();
+    let mut incoming: Vec<String> =
+        connections.iter().filter(is_router).map(|one| text(one, "container")).collect();
     incoming.sort();
     incoming.dedup();
     let site = Metadata::of(&metadata);

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use api::router_config::{
-    Address, Config, Distribution, Entity, Listener, Mode, Pattern, Role, Router,
-};
+use api::router_config::{Address, Config, Distribution, Entity, Listener, Mode, Pattern, Role, Router};
 
 use api::router_config::schema::EntityType;
 

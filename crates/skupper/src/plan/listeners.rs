@@ -119,10 +119,10 @@ fn entity(
 
 /// Of two listeners with the same host and port the first by name has it.
 fn same_port<'a>(context: &'a Context<'_>, name: &str, listener: &Listener) -> Option<&'a str> {
-    let before = in_namespace(&context.inputs.listeners, context.namespace).take_while(|(other, _)| *other < name);
-    let same = |other: &Listener| {
-        (&other.spec.host, other.spec.port) == (&listener.spec.host, listener.spec.port)
-    };
+    let before =
+        in_namespace(&context.inputs.listeners, context.namespace).take_while(|(other, _)| *other < name);
+    let same =
+        |other: &Listener| (&other.spec.host, other.spec.port) == (&listener.spec.host, listener.spec.port);
     before.filter(|(_, other)| same(other)).map(|(other, _)| other).next()
 }
 
@@ -148,7 +148,9 @@ pub(super) fn services(context: &Context<'_>, judged: &BTreeMap<String, Judged>)
     for (name, listener) in in_namespace(&context.inputs.listeners, context.namespace) {
         let told = judged.get(name).is_some_and(|one| one.state == State::Ready);
         let target = context.targets.get(&ObjectName::new(context.namespace, name));
-        let (true, Some(&target), Ok(port)) = (told, target, u16::try_from(listener.spec.port)) else { continue };
+        let (true, Some(&target), Ok(port)) = (told, target, u16::try_from(listener.spec.port)) else {
+            continue;
+        };
         let host = &listener.spec.host;
         let service = services.entry(host.clone()).or_insert_with(|| WantedService {
             namespace: context.namespace.into(),

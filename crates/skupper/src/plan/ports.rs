@@ -88,7 +88,8 @@ pub(super) fn of_listeners(
     for namespace in active.keys() {
         for (name, listener) in in_namespace(&inputs.listeners, namespace) {
             let object = ObjectName::new(namespace, name);
-            match remembered(inputs, namespace, &listener.spec.host, name).filter(|port| taken.insert(*port)) {
+            match remembered(inputs, namespace, &listener.spec.host, name).filter(|port| taken.insert(*port))
+            {
                 Some(port) => drop(ports.insert(object, port)),
                 None => new.push((object, u16::try_from(listener.spec.port).unwrap_or_default())),
             }

@@ -25,7 +25,11 @@ pub(super) fn take_out(config: &mut Config) -> Vec<TakenOut> {
         }
         let Refused { kind, name, problem } = refused;
         let object = name.split('/').nth(1).unwrap_or_default().to_owned();
-        all.push(TakenOut { kind, object, message: format!("the router would refuse {kind} \"{name}\": {problem}") });
+        all.push(TakenOut {
+            kind,
+            object,
+            message: format!("the router would refuse {kind} \"{name}\": {problem}"),
+        });
     }
     all
 }

@@ -114,7 +114,11 @@ fn the_same_objects_give_the_same_plan() {
 fn what_is_wrong_is_told_of_its_object_and_the_rest_goes_on() {
     let mut inputs = inputs();
     inputs.links = objects::<Link>(&[
-        ("default", "edge-only", json!({"spec": {"endpoints": [{"name": "edge", "host": "a", "port": "1"}]}})),
+        (
+            "default",
+            "edge-only",
+            json!({"spec": {"endpoints": [{"name": "edge", "host": "a", "port": "1"}]}}),
+        ),
         (
             "default",
             "plain",
@@ -128,7 +132,8 @@ fn what_is_wrong_is_told_of_its_object_and_the_rest_goes_on() {
             }}),
         ),
     ]);
-    let listener = |key: &str, host: &str, port: i32| json!({"spec": {"routingKey": key, "host": host, "port": port}});
+    let listener =
+        |key: &str, host: &str, port: i32| json!({"spec": {"routingKey": key, "host": host, "port": port}});
     inputs.listeners = objects::<Listener>(&[
         ("default", "a", listener("a", "a", 80)),
         ("default", "again", listener("b", "a", 80)),
@@ -195,7 +200,9 @@ fn a_site_consumes_what_it_may() {
     inputs.sites = objects::<Site>(&[("default", "c0", site)]);
     let plan = planned(&inputs, Network::default());
     assert_eq!(plan.listeners["svc1"].state, State::Ready);
-    assert!(matches!(&plan.listeners["web"].state, State::Error(why) if why.contains("may not consume \"web\"")));
+    assert!(
+        matches!(&plan.listeners["web"].state, State::Error(why) if why.contains("may not consume \"web\""))
+    );
     assert!(plan.endpoints.is_empty(), "it takes in no links");
     assert!(listeners::allows("svc1, db-*", "db-1"));
 }
@@ -204,11 +211,7 @@ fn a_site_consumes_what_it_may() {
 fn sites_of_several_namespaces_have_ports_of_their_own_and_one_each() {
     let mut inputs = Inputs::default();
     let site = |age: u8| json!({"metadata": {"creationTimestamp": format!("2026-01-0{age}T00:00:00Z")}});
-    inputs.sites = objects::<Site>(&[
-        ("east", "a", site(2)),
-        ("east", "b", site(1)),
-        ("west", "a", site(3)),
-    ]);
+    inputs.sites = objects::<Site>(&[("east", "a", site(2)), ("east", "b", site(1)), ("west", "a", site(3))]);
     let plan = plan(&place(), &inputs, &BTreeMap::new());
     let sites: Vec<_> = plan.sites.values().map(|one| (one.router_id.as_str(), one.ports.amqp)).collect();
     assert_eq!(sites, [("C0-east", 5672), ("C0-west", 5673)]);

@@ -10,7 +10,7 @@ mod rollout;
 mod wait;
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -79,6 +79,57 @@ pub(crate) fn join_network(client: &Client, node: &str) -> Result<()> {
         entry.namespaces.iter().cloned().zip(fds).filter(|(kind, _)| NEEDED.contains(&kind.as_str()));
     let (kinds, fds): (Vec<_>, Vec<_>) = needed.unzip();
     join(&kinds, &fds)
+}
+
+/// The name of a cluster that a user has named, or of the first.
+pub(crate) fn cluster_name(lab: &LabName, name: Option<&str>) -> Result<String> {
+    let topology = topology::load(&client(lab)?.state().topology())?;
+    Ok(find_cluster(&topology, name)?.name.clone())
+}
+
+/// Asks several clusters, all or those that are named, each from its own place: one that cannot be reached does
+/// not hide the others. The answers are in the clusters' order.
+pub(crate) fn in_clusters<T: Send>(
+    lab: &LabName,
+    names: Option<&[String]>,
+    ask: impl AsyncFn(String, Store) -> Result<T> + Sync,
+) -> Result<Vec<(String, Result<T>)>> {
+    let client = client(lab)?;
+    let topology = topology::load(&client.state().topology())?;
+    let clusters: Vec<&Cluster> = match names {
+        Some(names) => names.iter().map(|name| find_cluster(&topology, Some(name))).collect::<Result<_>>()?,
+        None => topology.clusters.iter().collect(),
+    };
+    let mut places = Vec::new();
+    for cluster in clusters {
+        let node = cluster.etcd.first().map(|member| member.name.as_str()).unwrap_or_default();
+        let (entry, fds) = client.enter(node)?;
+        let all: Vec<_> = entry.namespaces.into_iter().zip(fds).collect();
+        let (user, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(kind, _)| kind == "user");
+        // Before there is a second thread; of all clusters it is the same, and one's own is passed over.
+        let (kinds, fds): (Vec<_>, Vec<_>) = user.into_iter().unzip();
+        join(&kinds, &fds)?;
+        let net = rest.into_iter().find(|(kind, _)| kind == "net");
+        places.push((cluster, net));
+    }
+    let one = |cluster: &Cluster, net: Option<(String, OwnedFd)>| -> Result<T> {
+        let (kinds, fds): (Vec<_>, Vec<_>) = net.into_iter().unzip();
+        join(&kinds, &fds)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let store = Store::etcd(&cluster.etcd_endpoints()).await?;
+            ask(cluster.name.clone(), store).await
+        })
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            places.into_iter().map(|(cluster, net)| (cluster, scope.spawn(|| one(cluster, net)))).collect();
+        let answers = threads.into_iter().map(|(cluster, thread)| {
+            let answer = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the thread has ended")));
+            (cluster.name.clone(), answer)
+        });
+        Ok(answers.collect())
+    })
 }
 
 /// What has gone wrong in a command that goes on all the same, and how it ends.

@@ -83,7 +83,24 @@ fn manifests(topology: &Topology) -> Result<Vec<Manifest>> {
     // A file of several clusters is wrong once.
     problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
     problems.dedup();
+    all.extend(sites(topology)?);
     if problems.is_empty() { Ok(all) } else { Err(Problems(problems).into()) }
+}
+
+/// The sites of clusters that are linked from the begin, with certificates made for this lab alone.
+fn sites(topology: &Topology) -> Result<Vec<Manifest>> {
+    let place = |name: &str| {
+        let cluster = topology.clusters.iter().find(|cluster| cluster.name == name)?;
+        let worker = cluster.workers.first()?;
+        Some(skupper::born::Cluster { name: name.into(), node: worker.name.clone(), address: worker.address })
+    };
+    let link = |link: &topology::SiteLink| {
+        Some(skupper::born::Link { from: place(&link.from)?, to: place(&link.to)?, cost: link.cost })
+    };
+    let links: Vec<_> = topology.site_links.iter().filter_map(link).collect();
+    let made = skupper::born::manifests(&links).context("make the sites' certificates")?;
+    let manifest = |(cluster, text)| Manifest { cluster, name: "sites.yaml".into(), text };
+    Ok(made.into_iter().map(manifest).collect())
 }
 
 /// What came up, in how long, and what to type next.
