@@ -135,10 +135,10 @@ mod tests {
     #[test]
     fn addresses_are_announced_that_are_ours_and_come_with_packets() {
         let both = json!([{"ip": "10.200.0.1"}, {"ip": "10.200.0.2", "ipMode": "Proxy"}, {"hostname": "x"}]);
-        let found = |spec: Value| addresses(&service(spec, both.clone())).collect::<Vec<_>>();
+        let found = |spec: Value| -> Vec<IpAddr> { addresses(&service(spec, both.clone())).collect() };
         assert_eq!(found(json!({})), [at(1)]);
-        assert_eq!(found(json!({"loadBalancerClass": "example.com/other"})), [at(0); 0]);
-        assert_eq!(found(json!({"type": "NodePort"})), [at(0); 0]);
+        assert!(found(json!({"loadBalancerClass": "example.com/other"})).is_empty());
+        assert!(found(json!({"type": "NodePort"})).is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use store::{Change, Changes, Object, ObjectName, Reflector, Store};
 use tokio::sync::watch;
 
 use crate::announce::{self, Claims, Speakers};
-use crate::objects::{EndpointSlice, Node, SERVICE_NAME, Service, ZONE};
+use crate::objects::{EndpointSlice, Node, Service, ZONE};
 use crate::plan::{self, Worker};
 use crate::state::{Plan, Source};
 
@@ -40,7 +40,8 @@ impl<K: Object + PartialEq + Send + Sync + 'static> Feed<K> {
 #[derive(Debug, Default)]
 struct Parts {
     service: Option<Arc<Service>>,
-    slices: BTreeMap<Box<str>, Arc<EndpointSlice>>,
+    /// Mostly one.
+    slices: Vec<Arc<EndpointSlice>>,
 }
 
 /// Everything from which plans are made.
@@ -180,7 +181,7 @@ impl Inputs {
         for name in &self.balanced {
             let Some(Parts { service: Some(service), slices }) = self.parts.get(name) else { continue };
             for address in announce::addresses(service) {
-                let slices = slices.values().map(|slice| &**slice);
+                let slices = slices.iter().map(|slice| &**slice);
                 let line = announce::line(service, slices, &self.speakers, address);
                 if let Some(claim) = announce::claim(name, &line, &self.worker.node, &self.speakers) {
                     claims.entry(address).or_insert(claim);
@@ -200,7 +201,7 @@ impl Inputs {
         match source {
             Source::Service(name) => {
                 let parts = self.parts.get(name)?;
-                let slices = parts.slices.values().map(|slice| &**slice);
+                let slices = parts.slices.iter().map(|slice| &**slice);
                 Some(plan::service(parts.service.as_ref()?, slices, &self.worker))
             }
             Source::VirtualIp(name) => {
@@ -247,11 +248,11 @@ impl Inputs {
     fn put_slice(&mut self, like: &EndpointSlice, slice: Option<Arc<EndpointSlice>>) {
         // One of no service is of no use.
         let Some(service) = service_of(like) else { return };
-        let name = Box::from(like.metadata.name.as_deref().unwrap_or_default());
         let parts = self.parts.entry(service.clone()).or_default();
-        match slice {
-            Some(slice) => drop(parts.slices.insert(name, slice)),
-            None => drop(parts.slices.remove(&name)),
+        parts.slices.retain(|other| other.metadata.name != like.metadata.name);
+        if let Some(slice) = slice {
+            parts.slices.reserve_exact(1);
+            parts.slices.push(slice);
         }
         if parts.service.is_none() && parts.slices.is_empty() {
             self.parts.remove(&service);
@@ -313,6 +314,6 @@ impl Inputs {
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ObjectName> {
-    let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
-    Some(ObjectName::new(slice.metadata.namespace.as_deref().unwrap_or_default(), service))
+    let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+    (!slice.service.is_empty()).then(|| ObjectName::new(namespace, &slice.service))
 }

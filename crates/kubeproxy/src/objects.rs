@@ -129,20 +129,41 @@ pub struct LoadBalancerIngress {
 
 /// A `discovery.k8s.io/v1.EndpointSlice`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "StoredSlice")]
 pub struct EndpointSlice {
-    /// Name, namespace, and the labels above.
-    #[serde(deserialize_with = "slim")]
+    /// Name and namespace.
     pub metadata: ObjectMeta,
+    /// The service, as a label names it; empty if none does. A map of labels would take more than the rest.
+    #[serde(skip)]
+    pub service: Box<str>,
     /// `IPv4`, `IPv6` or `FQDN`.
-    #[serde(default)]
     pub address_type: Box<str>,
     /// Where it can be reached.
-    #[serde(default, deserialize_with = "nullable")]
     pub endpoints: Box<[Endpoint]>,
     /// On which ports.
-    #[serde(default, deserialize_with = "nullable")]
     pub ports: Box<[EndpointPort]>,
+}
+
+/// The same, as it is stored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredSlice {
+    #[serde(deserialize_with = "slim")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    address_type: Box<str>,
+    #[serde(default, deserialize_with = "nullable")]
+    endpoints: Box<[Endpoint]>,
+    #[serde(default, deserialize_with = "nullable")]
+    ports: Box<[EndpointPort]>,
+}
+
+impl From<StoredSlice> for EndpointSlice {
+    fn from(stored: StoredSlice) -> Self {
+        let StoredSlice { mut metadata, address_type, endpoints, ports } = stored;
+        let service = metadata.labels.take().and_then(|mut labels| labels.remove(SERVICE_NAME));
+        Self { metadata, service: service.unwrap_or_default().into(), address_type, endpoints, ports }
+    }
 }
 
 /// One of a slice's `endpoints`.

@@ -135,7 +135,10 @@ impl<K: Kernel> Runner<K> {
             }
             let retry = match self.note(done).await {
                 true => {
-                    begin = false;
+                    if std::mem::replace(&mut begin, false) {
+                        // Listings and the first batch took several times what stays.
+                        net::process::give_back_memory();
+                    }
                     None
                 }
                 false => Some(Instant::now() + self.backoff.after(Duration::ZERO)),

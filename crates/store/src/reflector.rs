@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
+use crate::entry::Listing;
 use crate::error::Error;
 use crate::typed::{Object, Store};
 
@@ -324,10 +325,12 @@ where
     // Opened before the list is read, and not from its revision: that would be in the past as soon as anybody
     // writes anything, and etcd makes such a watch wait.
     let mut watch = source.backend.watch_from_now(&source.prefix).await?;
-    let listing = source.backend.list(&source.prefix).await?;
-    let found = listing.entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.filter)).collect();
+    let Listing { entries, revision: listed } = source.backend.list(&source.prefix).await?;
+    let found = entries.iter().filter_map(|entry| cache::read::<K>(entry, &source.filter)).collect();
+    // Or else all of it would stay for as long as the watch does.
+    drop(entries);
     let changed = shared.cache().replace(found);
-    shared.revision.store(listing.revision, Ordering::Release);
+    shared.revision.store(listed, Ordering::Release);
     let invalid = shared.cache().invalid();
     shared.status.send_modify(|status| {
         status.lists += 1;
@@ -345,7 +348,7 @@ where
     loop {
         let update = watch.next().await?;
         let revision = update.revision();
-        if revision <= listing.revision {
+        if revision <= listed {
             continue;
         }
         let news = cache::news::<K>(update, &source.filter);
