@@ -628,7 +628,7 @@ pub(crate) struct AgentArgs {
     #[arg(long)]
     pub(crate) flannel_plugin: Choice,
     /// Milliseconds
-    #[arg(long)]
+    #[arg(long, default_value_t = 50_000)]
     pub(crate) node_monitor_grace_period: u64,
     /// The cluster's sites are here, with this router
     #[arg(long)]
@@ -670,7 +670,7 @@ pub(crate) struct ControlPlaneArgs {
     #[arg(long)]
     pub(crate) standby: bool,
     /// Milliseconds
-    #[arg(long)]
+    #[arg(long, default_value_t = 50_000)]
     pub(crate) node_monitor_grace_period: u64,
     #[arg(long = "manifest", value_name = "FILE")]
     pub(crate) manifests: Vec<PathBuf>,
