@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::amqp::frame::{self, HEADER, Header};
+use crate::core::Traffic;
 use crate::engine::{self, Engine};
 use crate::io::Io;
 use crate::mailbox::Mailbox;
@@ -37,6 +38,8 @@ pub(crate) enum Error {
     Ended,
     #[error("nothing was heard for {0:?}")]
     Silent(Duration),
+    #[error("another connection to the same router has taken over")]
+    Replaced,
     #[error("the peer speaks another protocol: it began with {0:?}")]
     Protocol([u8; 8]),
 }
@@ -53,6 +56,7 @@ pub(crate) struct Driver {
     /// The protocol header came.
     begun: bool,
     heard: Heard,
+    traffic: Rc<Traffic>,
     sent: Instant,
     idle: Duration,
     tick: Interval,
@@ -68,6 +72,7 @@ impl Driver {
         engine: Engine,
         mailbox: Rc<Mailbox>,
         heard: Heard,
+        traffic: Rc<Traffic>,
         idle: Duration,
     ) -> Self {
         let now = Instant::now();
@@ -81,6 +86,7 @@ impl Driver {
             input,
             begun: false,
             heard,
+            traffic,
             sent: now,
             idle,
             tick,
@@ -96,9 +102,7 @@ impl Driver {
         if let Err(error) = self.frames() {
             return error;
         }
-        let error = poll_fn(|cx| self.poll(cx)).await;
-        self.engine.finish();
-        error
+        poll_fn(|cx| self.poll(cx)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
@@ -154,6 +158,11 @@ impl Driver {
         if self.heard.get().elapsed() > self.idle {
             return Some(Error::Silent(self.idle));
         }
+        if self.engine.is_done() {
+            self.engine.close(None);
+            self.over = Some(Error::Replaced);
+            return None;
+        }
         let theirs = self.engine.peer.as_ref().and_then(|peer| peer.idle).filter(|idle| *idle > 0);
         let half = Duration::from_millis(u64::from(theirs?) / 2);
         if self.sent.elapsed() + TICK >= half {
@@ -190,6 +199,7 @@ impl Driver {
                 Poll::Pending => return Ok(Wrote::Some),
             };
             self.sent = Instant::now();
+            self.traffic.bytes_out.set(self.traffic.bytes_out.get() + written as u64);
             while written > 0 {
                 let Some(front) = out.front_mut() else { break };
                 if front.len() > written {
@@ -209,11 +219,13 @@ impl Driver {
         }
         let result = {
             let read = pin!(self.io.read_buf(&mut self.input));
-            ready!(std::future::Future::poll(read, cx))
+            ready!(read.poll(cx))
         };
-        if result? == 0 {
+        let read = result?;
+        if read == 0 {
             return Poll::Ready(Err(Error::Ended));
         }
+        self.traffic.bytes_in.set(self.traffic.bytes_in.get() + read as u64);
         self.heard.set(Instant::now());
         Poll::Ready(self.frames())
     }

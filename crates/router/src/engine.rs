@@ -11,13 +11,15 @@ mod link;
 mod receive;
 mod send;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use fe2o3_amqp_types::definitions::{AmqpError, Error as Condition, Fields};
-use fe2o3_amqp_types::performatives::{Begin, ChannelMax, Close, End, MaxFrameSize, Open};
+use fe2o3_amqp_types::definitions::{AmqpError, Error as Condition, Fields, Handle};
+use fe2o3_amqp_types::performatives::{Begin, ChannelMax, Close, Detach, End, MaxFrameSize, Open};
 use serde_amqp::Value;
 use serde_amqp::primitives::{Array, Symbol};
 
@@ -56,7 +58,8 @@ pub(crate) struct Peer {
     pub(crate) container: String,
     /// Milliseconds without a frame after which it gives up.
     pub(crate) idle: Option<u32>,
-    pub(crate) product: String,
+    /// Of the way to it, the higher of what both ends say.
+    pub(crate) cost: u32,
 }
 
 /// What a connection is told about itself.
@@ -103,6 +106,7 @@ pub(crate) struct Engine {
     out: VecDeque<Bytes>,
     out_bytes: usize,
     closing: bool,
+    retired: bool,
 }
 
 impl Engine {
@@ -128,6 +132,7 @@ impl Engine {
             out: VecDeque::new(),
             out_bytes: 0,
             closing: false,
+            retired: false,
         }
     }
 
@@ -178,10 +183,7 @@ impl Engine {
                 self.link_woken(key);
                 Ok(())
             }
-            Letter::Close(why) => {
-                self.close(Some(&why));
-                Err(Error::Protocol(why))
-            }
+            Letter::Retire => self.retire(),
         }
     }
 
@@ -218,6 +220,26 @@ impl Engine {
         }
     }
 
+    /// Another connection takes over: the control links go, which takes all routes off this one.
+    fn retire(&mut self) -> Result<(), Error> {
+        self.retired = true;
+        for place in 0..self.links.len() {
+            let Some(link) = self.links[place].as_ref().filter(|l| l.kind == Kind::Control) else { continue };
+            let (channel, handle) = (link.session, Handle(link.handle));
+            let detach = Detach { handle, closed: true, error: None };
+            frame::put_performative(&mut self.head, frame::AMQP, channel, &detach)?;
+            if let Ok(key) = u32::try_from(place) {
+                self.drop_link(LinkKey(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Another connection has taken over, and nothing is on its way over this one.
+    pub(crate) fn is_done(&self) -> bool {
+        self.retired && !self.links.iter().flatten().any(Link::is_busy)
+    }
+
     fn open(&mut self, open: &Open) -> Result<(), Error> {
         if self.peer.is_some() {
             return Err(Error::Protocol("a second open".into()));
@@ -234,13 +256,13 @@ impl Engine {
         let mut peer = Peer { container: open.container_id.clone(), idle: open.idle_time_out, ..Peer::default() };
         for (key, value) in open.properties.iter().flat_map(|p| p.iter()) {
             match (key.as_str(), value) {
-                ("product", Value::String(product)) => peer.product.clone_from(product),
                 ("qd.inter-router-cost", Value::Int(cost)) => {
                     self.settings.cost = self.settings.cost.max(u32::try_from(*cost).unwrap_or(1));
                 }
                 _ => {}
             }
         }
+        peer.cost = self.settings.cost;
         self.core.connection_opened(self.settings.id, &peer);
         self.peer = Some(peer);
         // The router that connected makes the links (`setup_inter_router_control_conn_CT` in
@@ -302,7 +324,7 @@ impl Engine {
     }
 
     /// The connection is gone: nothing that passed over it goes on.
-    pub(crate) fn finish(&mut self) {
+    fn finish(&mut self) {
         for key in 0..self.links.len() {
             if let Ok(key) = u32::try_from(key) {
                 self.drop_link(LinkKey(key));
@@ -342,6 +364,13 @@ impl Engine {
             self.up = true;
             self.core.neighbour_up(self.settings.id, self.settings.cost);
         }
+    }
+}
+
+/// Whoever ends the task ends what passed over the connection.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) enum Letter {
     Deliver(Delivery),
     /// A link's pipe has something new.
     Link(LinkKey),
-    /// Close, saying why.
-    Close(String),
+    /// Another connection to the same router takes over: no new streams, and end with the last.
+    Retire,
 }
 
 /// See the module.

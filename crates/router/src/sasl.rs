@@ -36,8 +36,8 @@ fn allowed(configured: &[String], mechanism: &str) -> bool {
     configured.is_empty() || configured.iter().any(|m| m == mechanism)
 }
 
-/// The connecting side.
-pub(crate) async fn connect(io: &mut Io, configured: &[String], has_certificate: bool) -> Result<(), Error> {
+/// The connecting side; gives what the peer sent behind its last word.
+pub(crate) async fn connect(io: &mut Io, configured: &[String], has_certificate: bool) -> Result<BytesMut, Error> {
     io.write_all(&SASL_HEADER).await?;
     io.flush().await?;
     let mut input = BytesMut::new();
@@ -57,10 +57,10 @@ pub(crate) async fn connect(io: &mut Io, configured: &[String], has_certificate:
         SaslInit { mechanism: Symbol::from(mechanism), initial_response: Some(Binary::from(response)), hostname: None };
     write(io, &init).await?;
     let outcome: SaslOutcome = read(io, &mut input).await?;
-    if outcome.code != SaslCode::Ok || !input.is_empty() {
+    if outcome.code != SaslCode::Ok {
         return Err(Error::Refused(mechanism));
     }
-    Ok(())
+    Ok(input)
 }
 
 /// The listening side.

@@ -121,6 +121,9 @@ pub(crate) enum Command {
     /// The control plane of a cluster (started by the lab)
     #[command(hide = true)]
     ControlPlane(ControlPlaneArgs),
+    /// A router between sites, by the configuration of skrouterd (started by the lab)
+    #[command(hide = true)]
+    Router(RouterArgs),
     /// Tries what this kernel can do (started by `doctor`)
     #[command(hide = true)]
     Probe,
@@ -545,6 +548,13 @@ pub(crate) struct LabArgs {
     pub(crate) began: u64,
     #[arg(long)]
     pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RouterArgs {
+    /// The configuration, JSON
+    #[arg(short, long)]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Debug, Args)]

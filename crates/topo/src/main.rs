@@ -85,6 +85,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lab(args) => parts::lab(args),
         Command::Agent(args) => parts::agent(args),
         Command::ControlPlane(args) => parts::control_plane(args),
+        Command::Router(args) => parts::router(&args),
         Command::Probe => commands::doctor::probe(),
         Command::Image { args } => Ok(images::program::main(args.into_iter())),
         Command::DelayLine(args) => parts::delay_line(&args),

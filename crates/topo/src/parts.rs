@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{
-    AgentArgs, ControlPlaneArgs, DelayLineArgs, DnsCommand, DnsServeArgs, EchoCli, LabArgs, Output,
+    AgentArgs, ControlPlaneArgs, DelayLineArgs, DnsCommand, DnsServeArgs, EchoCli, LabArgs, Output, RouterArgs,
 };
 use crate::{commands, output};
 
@@ -85,6 +85,13 @@ pub(crate) fn in_a_pod() -> Option<ExitCode> {
         }
         _ => None,
     }
+}
+
+/// A router between sites. Everything of it runs on this one thread.
+pub(crate) fn router(args: &RouterArgs) -> anyhow::Result<ExitCode> {
+    log();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(router::run_file(&args.config))? {}
 }
 
 /// A cluster's control plane.

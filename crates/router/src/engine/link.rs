@@ -135,6 +135,14 @@ impl Link {
         }
     }
 
+    /// A delivery is on its way over it.
+    pub(super) fn is_busy(&self) -> bool {
+        match &self.end {
+            LinkEnd::Sender(s) => s.sending.is_some() || !s.queue.is_empty() || !s.unsettled.is_empty(),
+            LinkEnd::Receiver(r) => r.incoming.is_some() || !r.unsettled.is_empty(),
+        }
+    }
+
     /// Channel, handle, delivery count and credit, for a flow.
     pub(super) fn flow(&self) -> (u16, u32, u32, u32) {
         let (count, credit) = match &self.end {

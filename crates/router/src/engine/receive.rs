@@ -129,6 +129,7 @@ impl Engine {
     }
 
     fn put_outcome(&mut self, channel: u16, id: u32, outcome: Outcome) {
+        self.core.totals.outcome(outcome);
         let state = Some(State::Outcome(outcome));
         let disposition = Disposition { receiver: true, first: id, last: id, settled: true, state };
         frame::put_disposition(&mut self.head, channel, &disposition);

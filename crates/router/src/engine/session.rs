@@ -114,7 +114,7 @@ impl Engine {
     }
 
     pub(super) fn put_begin(&mut self, ours: u16, remote: Option<u16>) -> Result<(), Error> {
-        let begin = fe2o3_amqp_types::performatives::Begin {
+        let begin = Begin {
             remote_channel: remote,
             next_outgoing_id: 0,
             incoming_window: WINDOW,
