@@ -7,6 +7,8 @@
 pub mod frame;
 pub mod primitive;
 pub mod section;
+#[cfg(test)]
+mod tests;
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

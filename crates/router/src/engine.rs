@@ -11,6 +11,8 @@ mod link;
 mod receive;
 mod send;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;

@@ -19,7 +19,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 
 /// Why an `sslProfile` cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A file is not readable.
     #[error("sslProfile {profile}: cannot read {}", path.display())]
     Read {

@@ -1,6 +1,6 @@
 //! Attaching and detaching links.
 
-use fe2o3_amqp_types::definitions::{AmqpError, Error as Condition, Handle, ReceiverSettleMode, Role, SenderSettleMode};
+use fe2o3_amqp_types::definitions::{Handle, ReceiverSettleMode, Role, SenderSettleMode};
 use fe2o3_amqp_types::messaging::{Source, Target, TargetArchetype, TerminusExpiryPolicy};
 use fe2o3_amqp_types::performatives::{Attach, Detach, End};
 use serde_amqp::primitives::{Array, Symbol};
@@ -207,17 +207,6 @@ impl Engine {
         if kind == Kind::Stream {
             self.end_session(ours)?;
         }
-        Ok(())
-    }
-
-    /// Detaches a link of ours, saying why.
-    pub(super) fn refuse(&mut self, key: LinkKey, why: &str) -> Result<(), Error> {
-        let Some(link) = self.link(key) else { return Ok(()) };
-        let (channel, handle) = (link.session, link.handle);
-        let error = Condition::new(AmqpError::NotAllowed, Some(why.to_owned()), None);
-        let detach = Detach { handle: Handle(handle), closed: true, error: Some(error) };
-        frame::put_performative(&mut self.head, frame::AMQP, channel, &detach)?;
-        self.drop_link(key);
         Ok(())
     }
 
