@@ -16,7 +16,7 @@
 //! - [`apply`]: the kernel; [`proxy`]: keeps the one as the other wants it;
 //! - [`reconcile`]: the loop of a worker;
 //! - `announce`: addresses of load balancers, told to the network by one worker each;
-//! - [`show`]: the rules of a service in words, from the table itself.
+//! - [`mod@show`]: the rules of a service in words, from the table itself.
 
 mod announce;
 pub mod apply;
