@@ -207,6 +207,13 @@ impl Control {
         &self.routes
     }
 
+    /// Whether the neighbour at the other end of a link is heard and hears this router: the link can take over
+    /// from another one to the same neighbour, which may then be lost without anybody noticing.
+    #[must_use]
+    pub fn is_mutual(&self, link: LinkId) -> bool {
+        self.links.is_mutual(link)
+    }
+
     /// This router's neighbours with the cost of the links to them.
     #[must_use]
     pub fn neighbours(&self) -> &BTreeMap<String, u32> {

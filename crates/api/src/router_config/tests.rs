@@ -11,7 +11,7 @@ use super::*;
 #[serde(deny_unknown_fields)]
 struct Verdict {
     what: String,
-    /// `starts` or `refuses`.
+    /// `starts`, `refuses`, or `breaks`: it starts, and dies sooner or later.
     skrouterd: String,
     /// Where this differs from skrouterd.
     ours: Option<String>,

@@ -92,6 +92,10 @@ impl Links {
         all
     }
 
+    pub(super) fn is_mutual(&self, link: LinkId) -> bool {
+        self.mutual().any(|(_, _, mutual)| mutual == link)
+    }
+
     /// Everybody who is heard and hears this router, with the lowest cost of a link to it.
     pub(super) fn neighbours(&self) -> BTreeMap<String, u32> {
         let mut all: BTreeMap<String, u32> = BTreeMap::new();

@@ -119,6 +119,29 @@ fn of_two_links_to_a_neighbour_the_cheaper_counts_while_it_is_there() {
 }
 
 #[test]
+fn a_new_link_takes_over_without_anybody_noticing() {
+    let (mut network, links) = row();
+    network.serve("C", &["svc1"]);
+    network.millis(20_000);
+    let new = network.connect("A", "B", 2);
+    assert!(!network.routers["A"].is_mutual(new));
+    network.millis(10);
+    assert!(network.routers["A"].is_mutual(new) && network.routers["B"].is_mutual(new));
+    assert_eq!(network.routers["A"].routes().nodes["C"].link, links[0]);
+    (network.count, network.notices) = (BTreeMap::new(), Vec::new());
+    network.close(links[0]);
+    network.millis(10);
+    assert_eq!(network.routers["A"].routes().nodes["C"].link, new);
+    assert_whole(&network, &served(&[("C", &["svc1"])]));
+    assert!(
+        network.count.is_empty() && network.notices.is_empty(),
+        "{:?} {:?}",
+        network.count,
+        network.notices
+    );
+}
+
+#[test]
 fn a_restarted_router_is_learnt_anew() {
     let (mut network, links) = row();
     network.serve("C", &["old", "both"]);
@@ -255,7 +278,7 @@ fn carry_out(plan: &Plan, loss: u64, delay: u64, patience: Duration) -> Result<(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn every_network_finds_its_shortest_ways_and_addresses(plan in plan()) {
@@ -265,5 +288,78 @@ proptest! {
     #[test]
     fn lost_and_reordered_messages_do_no_lasting_harm(plan in plan(), loss in 0..40_u64) {
         carry_out(&plan, loss, 300, Duration::from_secs(45))?;
+    }
+}
+
+/// Something that happens to a router: sound or not, from a few routers over a few links.
+fn happening() -> impl Strategy<Value = (u8, u64, usize, i64, Vec<usize>, u64)> {
+    let numbers = prop_oneof![-2..6_i64, Just(i64::MAX), Just(i64::MIN)];
+    (0..10_u8, 0..3_u64, 0..5_usize, numbers, prop::collection::vec(0..5_usize, 0..4), 0..5_000_u64)
+}
+
+fn said(kind: u8, id: usize, number: i64, others: &[usize]) -> Message {
+    let names: Vec<String> = others.iter().map(|other| IDS[*other].to_owned()).collect();
+    let id = IDS[id].to_owned();
+    let all = || names.iter().map(|name| (format!("M{name}"), None)).collect();
+    match kind {
+        0 | 1 => Message::Hello { id, instance: number, seen: names },
+        2 => Message::Ra { id, instance: 1, ls_seq: number, mobile_seq: number },
+        3 => Message::Lsr { id },
+        4 => {
+            let peers = names.iter().map(|name| (name.clone(), u32::MAX)).collect();
+            Message::Lsu { id, instance: 1, ls_seq: number, peers }
+        }
+        5 => Message::Mar { id, have_seq: number },
+        6 => Message::Mau { id, mobile_seq: number, change: Change::Exist(all()) },
+        _ => {
+            Message::Mau { id, mobile_seq: number, change: Change::Differ { add: all(), del: names.clone() } }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_the_table_holds_only_ways_that_exist(
+        happenings in prop::collection::vec(happening(), 0..80),
+    ) {
+        let mut now = Instant::now();
+        let mut control = Control::new(Options::new("A", 1), now);
+        let mut open = BTreeSet::new();
+        for (kind, link, id, number, others, pause) in happenings {
+            let link = LinkId(link);
+            match kind {
+                8 => {
+                    control.link_opened(link, 1, now);
+                    open.insert(link);
+                }
+                9 => {
+                    control.link_lost(link, now);
+                    open.remove(&link);
+                }
+                kind => {
+                    let message = said(kind, id, number, &others);
+                    prop_assert!(control.receive(link, message.opcode(), &message.encode(), now).is_ok());
+                }
+            }
+            let outputs: Vec<_> = std::iter::from_fn(|| control.poll()).collect();
+            for output in outputs {
+                if let Output::Send { links, .. } = output {
+                    prop_assert!(!links.is_empty() && links.iter().all(|link| open.contains(link)));
+                }
+            }
+            let routes = control.routes();
+            for node in routes.nodes.values() {
+                prop_assert!(open.contains(&node.link));
+                prop_assert!(control.neighbours().contains_key(&node.next_hop));
+            }
+            prop_assert!(!routes.nodes.contains_key("A"));
+            for on in routes.addresses.values() {
+                prop_assert!(!on.is_empty() && on.iter().all(|id| routes.nodes.contains_key(id)));
+            }
+            now += Duration::from_millis(pause);
+            control.tick(now);
+            while control.poll().is_some() {}
+            prop_assert!(control.next_deadline(now) > now, "it would tick without end");
+        }
     }
 }

@@ -213,3 +213,101 @@ fn passwords_are_not_told() {
     let [Change::Add(Configured::Connector(connector))] = changes.as_slice() else { panic!("{changes:?}") };
     assert_eq!(connector.more["saslPassword"], json!("secret"));
 }
+
+mod anything {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = Json> {
+        let words = [
+            "CREATE",
+            "READ",
+            "UPDATE",
+            "DELETE",
+            "QUERY",
+            "GET-TYPES",
+            "tcpListener",
+            "tcpConnector",
+            "sslProfile",
+            "connector",
+            "io.skupper.router.listener",
+            "router.config.address",
+            "entity",
+            "management",
+            "self",
+            "c2",
+            "a",
+            "",
+            "interior",
+            "inter-router",
+            "amqp",
+        ];
+        prop_oneof![
+            prop::sample::select(words.to_vec()).prop_map(Json::from),
+            (-3..70_000_i64).prop_map(Json::from),
+            any::<bool>().prop_map(Json::from),
+            Just(Json::Null),
+            Just(json!(["name", "port"])),
+            Just(json!({"a": 1})),
+        ]
+    }
+
+    fn map(names: &'static [&'static str], most: usize) -> impl Strategy<Value = Json> {
+        prop::collection::btree_map(prop::sample::select(names), word(), 0..most)
+            .prop_map(|map| map.into_iter().collect())
+    }
+
+    fn request() -> impl Strategy<Value = (Json, Json)> {
+        let operations = ["CREATE", "READ", "UPDATE", "DELETE", "QUERY"];
+        let kinds =
+            ["tcpListener", "tcpConnector", "sslProfile", "connector", "listener", "router.config.address"];
+        let likely = (prop::sample::select(operations.to_vec()), prop::sample::select(kinds.to_vec()), 0..4_u8)
+            .prop_map(|(operation, kind, name)| json!({"operation": operation, "type": kind, "name": format!("n{name}")}));
+        let properties = prop_oneof![
+            3 => likely,
+            1 => map(&["operation", "type", "name", "identity", "entityType", "offset", "count"], 5),
+        ];
+        let names = &[
+            "name",
+            "type",
+            "identity",
+            "address",
+            "host",
+            "port",
+            "role",
+            "cost",
+            "sslProfile",
+            "prefix",
+            "pattern",
+            "caCertFile",
+            "certFile",
+            "privateKeyFile",
+            "ordinal",
+            "observer",
+            "attributeNames",
+            "nonsense",
+        ];
+        (properties, prop_oneof![4 => map(names, 6), 1 => word()])
+    }
+
+    proptest! {
+        #[test]
+        fn is_answered_and_leaves_a_configuration_that_could_be_loaded(
+            requests in prop::collection::vec(request(), 0..40),
+        ) {
+            let mut agent = agent();
+            for (properties, body) in requests {
+                let (code, _, changes) = ask(&mut agent, properties.clone(), body.clone());
+                prop_assert!(matches!(code, 200 | 201 | 204 | 400 | 404 | 500 | 501), "{code}");
+                prop_assert!(changes.is_empty() || code < 300, "{properties} {body}: {code} {changes:?}");
+                for (at, entity) in agent.entities.iter().enumerate() {
+                    let (before, rest) = agent.entities.split_at(at);
+                    let others = before.iter().chain(&rest[1..]);
+                    prop_assert_eq!(api::router_config::check::alone(entity), Ok(()));
+                    prop_assert_eq!(api::router_config::check::clash(entity, others), Ok(()));
+                }
+            }
+        }
+    }
+}
