@@ -214,6 +214,11 @@ impl Core {
         self.connections.borrow().values().any(|connection| Rc::ptr_eq(&connection.mailbox, mailbox))
     }
 
+    /// The control protocol runs over this connection, in both directions.
+    pub(crate) fn is_mutual(&self, id: u64) -> bool {
+        self.control.borrow().is_mutual(LinkId(id))
+    }
+
     pub(crate) fn neighbour_up(&self, id: u64, cost: u32) {
         self.control.borrow_mut().link_opened(LinkId(id), cost, Instant::now());
         self.drain_control();
@@ -505,7 +510,9 @@ impl Core {
         let Some(to) = head.destination() else { return Outcome::Rejected };
         let class = if origin.control { Class::Control } else { Class::Data };
         match destination(to, &self.id) {
-            Destination::Local(name) if name.starts_with("qdhello") || name.starts_with("qdrouter") => {
+            // A HELLO that came from farther away would make a neighbour of one who is none.
+            Destination::Local("qdhello") if !to.contains("_local/") => Outcome::Rejected,
+            Destination::Local("qdhello" | "qdrouter" | "qdrouter.ma") => {
                 self.to_control(origin, head, &bytes)
             }
             Destination::Local("$management") | Destination::Mobile("$management") => self.to_manager(head, &bytes),

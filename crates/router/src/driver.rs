@@ -155,7 +155,7 @@ impl Driver {
         if !ticked {
             return None;
         }
-        if self.heard.get().elapsed() > self.idle {
+        if !self.idle.is_zero() && self.heard.get().elapsed() > self.idle {
             return Some(Error::Silent(self.idle));
         }
         if self.engine.is_done() {

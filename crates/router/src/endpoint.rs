@@ -78,6 +78,7 @@ fn half(idle: Duration) -> u32 {
 
 /// A running connection, seen from whoever made it.
 struct Running {
+    id: u64,
     mailbox: Rc<Mailbox>,
     heard: Heard,
 }
@@ -105,7 +106,7 @@ fn start(
         drop(registered);
         (id, error)
     });
-    Running { mailbox, heard }
+    Running { id, mailbox, heard }
 }
 
 /// The connection's place in the table, while it runs.
@@ -229,7 +230,14 @@ pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Optio
     let mut tasks = JoinSet::new();
     let mut current: Option<Running> = None;
     let mut attempt = 0;
+    let mut older: Vec<Running> = Vec::new();
     loop {
+        // Not before the neighbour is there over the new one: no route is lost between.
+        if current.as_ref().is_some_and(|running| core.is_mutual(running.id)) {
+            for old in older.drain(..) {
+                old.mailbox.send(Letter::Retire);
+            }
+        }
         while let Some(Ok((id, error))) = tasks.try_join_next() {
             tracing::info!(connection = id, "connection ended: {}", chain(&error));
         }
@@ -265,9 +273,7 @@ pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Optio
                 let host = format!("{}:{}", connector.host, connector.port);
                 let connection = Connection::new(Mailbox::new(), host, false, connector.role.word(), io.is_tls());
                 let new = start(&core, &mut tasks, io, input, settings, connection, connector.idle_timeout);
-                if let Some(old) = current.replace(new) {
-                    old.mailbox.send(Letter::Retire);
-                }
+                older.extend(current.replace(new));
             }
             Err(error) => {
                 let text = chain(&error);

@@ -249,6 +249,9 @@ impl<'a> Reader<'a> {
 
     /// Arrays of primitives only: routers send arrays of symbols; arrays of lists nowhere.
     fn skip_array(mut self, count: u32) -> Result<(), Error> {
+        if count == 0 && self.is_empty() {
+            return Ok(());
+        }
         let code = self.byte()?;
         for _ in 0..count {
             match code {
