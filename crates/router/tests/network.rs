@@ -214,7 +214,9 @@ fn ours_and_the_real_one_are_neighbours_whoever_connects() {
     let Some(real) = skrouterd() else { return };
     for ours_listens in [true, false] {
         let ns = space();
-        let make = |ours: bool, config| if ours { Router::ours(&ns, config) } else { Router::real(&real, &ns, config) };
+        let make = |ours: bool, config| {
+            if ours { Router::ours(&ns, config) } else { Router::real(&real, &ns, config) }
+        };
         let left = make(ours_listens, LEFT);
         until_open(&ns, 5001);
         let right = make(!ours_listens, RIGHT);
@@ -229,7 +231,9 @@ fn ours_and_real_ones_stand_in_a_row() {
     let right = RIGHT.replace("5001", "5002");
     for ours_in_the_middle in [true, false] {
         let ns = space();
-        let make = |ours: bool, config| if ours { Router::ours(&ns, config) } else { Router::real(&real, &ns, config) };
+        let make = |ours: bool, config| {
+            if ours { Router::ours(&ns, config) } else { Router::real(&real, &ns, config) }
+        };
         let first = make(!ours_in_the_middle, LEFT);
         until_open(&ns, 5001);
         let second = make(ours_in_the_middle, MIDDLE);

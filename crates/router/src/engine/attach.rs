@@ -68,7 +68,8 @@ impl Engine {
             s.handle()
         });
         let name = name.unwrap_or_else(|| format!("qdlink.{}", self.core.unique()));
-        self.links[place as usize] = Some(Link { name, session, handle, remote: None, kind, address: None, end });
+        self.links[place as usize] =
+            Some(Link { name, session, handle, remote: None, kind, address: None, end });
         key
     }
 
@@ -202,7 +203,11 @@ impl Engine {
         session.gone.retain(|handle| *handle != detach.handle.0);
         let Some(key) = session.by_handle(detach.handle.0) else { return Ok(()) };
         if let Some(error) = &detach.error {
-            tracing::debug!(connection = self.settings.id, error = super::describe(error), "link detached by the peer");
+            tracing::debug!(
+                connection = self.settings.id,
+                error = super::describe(error),
+                "link detached by the peer"
+            );
         }
         let Some(link) = self.link(key) else { return Ok(()) };
         let (handle, kind) = (link.handle, link.kind);

@@ -159,7 +159,11 @@ impl Link {
                 for delivery in sender.queue {
                     delivery.pipe.settle(Outcome::Released);
                 }
-                for pipe in sender.sending.map(|s| s.pipe).into_iter().chain(sender.unsettled.into_iter().map(|u| u.1))
+                for pipe in sender
+                    .sending
+                    .map(|s| s.pipe)
+                    .into_iter()
+                    .chain(sender.unsettled.into_iter().map(|u| u.1))
                 {
                     pipe.settle(Outcome::Modified);
                 }

@@ -72,9 +72,18 @@ impl Engine {
     }
 
     /// Looks whether enough came to know where a delivery goes, and sends it there.
-    fn begin_delivery(&mut self, key: LinkKey, kind: Kind, streaming: bool, complete: bool) -> Result<(), Error> {
-        let origin =
-            Origin { connection: self.settings.id, from_router: self.settings.inter_router, control: kind == Kind::Control };
+    fn begin_delivery(
+        &mut self,
+        key: LinkKey,
+        kind: Kind,
+        streaming: bool,
+        complete: bool,
+    ) -> Result<(), Error> {
+        let origin = Origin {
+            connection: self.settings.id,
+            from_router: self.settings.inter_router,
+            control: kind == Kind::Control,
+        };
         let core = self.core.clone();
         let mailbox = self.mailbox.clone();
         let Some(receiver) = self.link(key).and_then(|l| l.receiver_mut()) else { return Ok(()) };
@@ -96,7 +105,9 @@ impl Engine {
         if head.destination().is_none() {
             head.to = target;
         }
-        let stream = streaming || head.is_octets() || head.annotations.as_ref().is_some_and(|a| a.flags & STREAMING != 0);
+        let stream = streaming
+            || head.is_octets()
+            || head.annotations.as_ref().is_some_and(|a| a.flags & STREAMING != 0);
         let outcome = if stream {
             let mut bytes = std::mem::take(&mut incoming.buffer).freeze();
             let body = bytes.split_off(head.body.min(bytes.len()));

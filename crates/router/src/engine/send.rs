@@ -99,7 +99,9 @@ impl Engine {
     fn send_frame(&mut self, key: LinkKey) -> Result<Step, Error> {
         let mailbox = self.mailbox.clone();
         let max = self.max_frame - OVERHEAD;
-        let Some(link) = self.links.get_mut(key.0 as usize).and_then(Option::as_mut) else { return Ok(Step::Wait) };
+        let Some(link) = self.links.get_mut(key.0 as usize).and_then(Option::as_mut) else {
+            return Ok(Step::Wait);
+        };
         let (channel, handle, kind) = (link.session, link.handle, link.kind);
         let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::as_mut) else {
             return Ok(Step::Wait);

@@ -187,8 +187,13 @@ impl Engine {
         let Some(link) = self.link(key) else { return };
         let (channel, handle, count, credit) = link.flow();
         let Some(flow) = self.session(channel).map(|s| s.flow()) else { return };
-        let flow =
-            Flow { handle: Some(handle), delivery_count: Some(count), link_credit: Some(credit), drain, ..flow };
+        let flow = Flow {
+            handle: Some(handle),
+            delivery_count: Some(count),
+            link_credit: Some(credit),
+            drain,
+            ..flow
+        };
         frame::put_flow(&mut self.head, channel, &flow);
     }
 
@@ -205,10 +210,20 @@ impl Engine {
             .sum::<usize>();
         let room = WINDOW.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
         if room > session.in_window + WINDOW / 4 {
-            if let Some(session) = self.session(ours) {
+            let links = self.session(ours).map(|session| {
                 session.in_window = room;
+                session.links()
+            });
+            // With a link: a real router that stopped a stream for the window goes on when the link's flow comes, and
+            // not by the session's alone (`AMQP_link_flow_handler` in `src/adaptors/amqp/amqp_adaptor.c`).
+            let receiver = links
+                .into_iter()
+                .flatten()
+                .find(|key| self.link(*key).is_some_and(|l| l.receiver().is_some()));
+            match receiver {
+                Some(key) => self.put_link_flow(key, false),
+                None => self.put_session_flow(ours),
             }
-            self.put_session_flow(ours);
         }
     }
 }
