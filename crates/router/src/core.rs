@@ -61,7 +61,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(mailbox: Rc<Mailbox>, host: String, incoming: bool, role: &'static str, encrypted: bool) -> Self {
+    pub(crate) fn new(
+        mailbox: Rc<Mailbox>,
+        host: String,
+        incoming: bool,
+        role: &'static str,
+        encrypted: bool,
+    ) -> Self {
         let (peer, outstanding, traffic) = (RefCell::default(), RefCell::default(), Rc::default());
         Self { mailbox, host, incoming, role, encrypted, peer, traffic, outstanding }
     }
@@ -159,7 +165,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(id: String, control: Control, addresses: Vec<AddressEntity>, distribution: Distribution) -> Self {
+    pub(crate) fn new(
+        id: String,
+        control: Control,
+        addresses: Vec<AddressEntity>,
+        distribution: Distribution,
+    ) -> Self {
         let mut random = [0; 8];
         if let Err(error) = getrandom::fill(&mut random) {
             tracing::warn!(%error, "no randomness: names of links are less unlike those of other routers");
@@ -205,13 +216,23 @@ impl Core {
 
     pub(crate) fn connection_opened(&self, id: u64, peer: &Peer) {
         if let Some(connection) = self.connections.borrow().get(&id) {
-            tracing::info!(connection = id, host = connection.host, peer = peer.container, "connection opened");
+            tracing::info!(
+                connection = id,
+                host = connection.host,
+                peer = peer.container,
+                "connection opened"
+            );
             *connection.peer.borrow_mut() = Some(peer.clone());
         }
     }
 
     pub(crate) fn is_connected(&self, mailbox: &Rc<Mailbox>) -> bool {
         self.connections.borrow().values().any(|connection| Rc::ptr_eq(&connection.mailbox, mailbox))
+    }
+
+    /// The control protocol runs over this connection, in both directions.
+    pub(crate) fn is_mutual(&self, id: u64) -> bool {
+        self.control.borrow().is_mutual(LinkId(id))
     }
 
     pub(crate) fn neighbour_up(&self, id: u64, cost: u32) {
@@ -315,7 +336,10 @@ impl Core {
     }
 
     pub(crate) fn unserve(&self, service: &Rc<Service>) {
-        self.remove_local(&service.address, |local| matches!(local, Local::Connector(s) if Rc::ptr_eq(s, service)));
+        self.remove_local(
+            &service.address,
+            |local| matches!(local, Local::Connector(s) if Rc::ptr_eq(s, service)),
+        );
     }
 
     fn add_local(&self, address: &str, local: Local) {
@@ -338,8 +362,12 @@ impl Core {
     }
 
     fn locals_changed(&self) {
-        let locals: BTreeMap<String, Distribution> =
-            self.locals.borrow().keys().map(|address| (address.clone(), self.distribution(address))).collect();
+        let locals: BTreeMap<String, Distribution> = self
+            .locals
+            .borrow()
+            .keys()
+            .map(|address| (address.clone(), self.distribution(address)))
+            .collect();
         self.control.borrow_mut().set_local(&locals, Instant::now());
         self.drain_control();
         self.addresses_changed.notify_waiters();
@@ -355,7 +383,10 @@ impl Core {
         let address = mobile(address, &self.id);
         let routes = self.routes.borrow();
         self.locals.borrow().contains_key(&address)
-            || routes.addresses.get(&address).is_some_and(|all| all.iter().any(|r| routes.nodes.contains_key(r)))
+            || routes
+                .addresses
+                .get(&address)
+                .is_some_and(|all| all.iter().any(|r| routes.nodes.contains_key(r)))
     }
 
     pub(crate) fn with_routes<T>(&self, look: impl FnOnce(&Routes) -> T) -> T {
@@ -371,7 +402,13 @@ impl Core {
     /// Sends a stream on its way; an outcome when there is none.
     ///
     /// `bytes` are the sections before the body, as they came.
-    pub(crate) fn route(&self, origin: Origin, head: &Head, bytes: Bytes, pipe: &Rc<Pipe>) -> Option<Outcome> {
+    pub(crate) fn route(
+        &self,
+        origin: Origin,
+        head: &Head,
+        bytes: Bytes,
+        pipe: &Rc<Pipe>,
+    ) -> Option<Outcome> {
         let Some(to) = head.destination() else { return Some(Outcome::Rejected) };
         match destination(to, &self.id) {
             Destination::Local(name) => self.to_reply(name, head, bytes, pipe),
@@ -394,20 +431,37 @@ impl Core {
             }
             Err((mailbox, key)) => {
                 let head = bytes.split_off(head.rest.min(bytes.len()));
-                let delivery = Delivery { class: Class::Link(key), head, pipe: Rc::clone(pipe), settled: false };
+                let delivery =
+                    Delivery { class: Class::Link(key), head, pipe: Rc::clone(pipe), settled: false };
                 (!mailbox.send(Letter::Deliver(delivery))).then_some(Outcome::Released)
             }
         }
     }
 
-    fn to_router(&self, origin: Origin, id: &str, head: &Head, bytes: &Bytes, pipe: &Rc<Pipe>) -> Option<Outcome> {
+    fn to_router(
+        &self,
+        origin: Origin,
+        id: &str,
+        head: &Head,
+        bytes: &Bytes,
+        pipe: &Rc<Pipe>,
+    ) -> Option<Outcome> {
         let link = self.routes.borrow().nodes.get(id).map(|node| node.link.0);
-        let Some(link) = link.filter(|link| *link != origin.connection) else { return Some(Outcome::Released) };
+        let Some(link) = link.filter(|link| *link != origin.connection) else {
+            return Some(Outcome::Released);
+        };
         self.pass_on(link, Class::Stream, head, bytes, pipe, false)
     }
 
     /// Picks one of those that serve an address.
-    fn to_address(&self, origin: Origin, address: &str, head: &Head, mut bytes: Bytes, pipe: &Rc<Pipe>) -> Option<Outcome> {
+    fn to_address(
+        &self,
+        origin: Origin,
+        address: &str,
+        head: &Head,
+        mut bytes: Bytes,
+        pipe: &Rc<Pipe>,
+    ) -> Option<Outcome> {
         let Some(way) = self.choose(origin, address, head) else { return Some(Outcome::Released) };
         if !origin.from_router {
             count(&self.totals.ingress);
@@ -458,13 +512,18 @@ impl Core {
         let ingress = head.annotations.as_ref().and_then(|a| a.ingress.as_deref()).map(router_of);
         for router in routes.addresses.get(address).into_iter().flatten() {
             let Some(node) = routes.nodes.get(router) else { continue };
-            let valid = !origin.from_router || ingress.is_some_and(|ingress| node.valid_origins.contains(ingress));
+            let valid =
+                !origin.from_router || ingress.is_some_and(|ingress| node.valid_origins.contains(ingress));
             if !valid || node.link.0 == origin.connection {
                 continue;
             }
             let Some(connection) = connections.get(&node.link.0) else { continue };
             let outstanding = connection.outstanding(address);
-            candidates.push(Candidate { cost: node.cost, outstanding: outstanding.get().into(), full: false });
+            candidates.push(Candidate {
+                cost: node.cost,
+                outstanding: outstanding.get().into(),
+                full: false,
+            });
             ways.push(Way::Remote(node.link.0, outstanding));
         }
         let distribution = self.distribution(address);
@@ -486,7 +545,10 @@ impl Core {
         settled: bool,
     ) -> Option<Outcome> {
         if head.annotations.as_ref().is_some_and(|a| a.trace.contains(&self.node)) {
-            tracing::warn!(to = head.destination(), "a delivery that was here already is dropped: there is a loop");
+            tracing::warn!(
+                to = head.destination(),
+                "a delivery that was here already is dropped: there is a loop"
+            );
             return Some(Outcome::Released);
         }
         let mut all = self.annotations(head.annotations.as_ref());
@@ -505,10 +567,14 @@ impl Core {
         let Some(to) = head.destination() else { return Outcome::Rejected };
         let class = if origin.control { Class::Control } else { Class::Data };
         match destination(to, &self.id) {
-            Destination::Local(name) if name.starts_with("qdhello") || name.starts_with("qdrouter") => {
+            // A HELLO that came from farther away would make a neighbour of one who is none.
+            Destination::Local("qdhello") if !to.contains("_local/") => Outcome::Rejected,
+            Destination::Local("qdhello" | "qdrouter" | "qdrouter.ma") => {
                 self.to_control(origin, head, &bytes)
             }
-            Destination::Local("$management") | Destination::Mobile("$management") => self.to_manager(head, &bytes),
+            Destination::Local("$management") | Destination::Mobile("$management") => {
+                self.to_manager(head, &bytes)
+            }
             Destination::All => {
                 self.flood(origin, class, head, &bytes);
                 self.to_control(origin, head, &bytes)
@@ -563,7 +629,8 @@ impl Core {
             _ => return Outcome::Rejected,
         };
         let body = message.body.unwrap_or(Value::Null);
-        let result = self.control.borrow_mut().receive(LinkId(origin.connection), opcode, &body, Instant::now());
+        let result =
+            self.control.borrow_mut().receive(LinkId(origin.connection), opcode, &body, Instant::now());
         if let Err(error) = result {
             tracing::warn!(connection = origin.connection, opcode, %error, "a control message is dropped");
         }
@@ -574,7 +641,9 @@ impl Core {
     fn to_manager(&self, head: &Head, bytes: &Bytes) -> Outcome {
         let Ok(request) = Message::decode(head, bytes) else { return Outcome::Rejected };
         let manager = self.manager.borrow();
-        let Some(answer) = manager.as_ref().and_then(|manager| manager(&request)) else { return Outcome::Rejected };
+        let Some(answer) = manager.as_ref().and_then(|manager| manager(&request)) else {
+            return Outcome::Rejected;
+        };
         self.send(&answer);
         Outcome::Accepted
     }

@@ -79,19 +79,7 @@ impl Driver {
         heard.set(now);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            io,
-            engine,
-            mailbox,
-            input,
-            begun: false,
-            heard,
-            traffic,
-            sent: now,
-            idle,
-            tick,
-            over: None,
-        }
+        Self { io, engine, mailbox, input, begun: false, heard, traffic, sent: now, idle, tick, over: None }
     }
 
     /// Runs the connection until it ends.
@@ -155,7 +143,7 @@ impl Driver {
         if !ticked {
             return None;
         }
-        if self.heard.get().elapsed() > self.idle {
+        if !self.idle.is_zero() && self.heard.get().elapsed() > self.idle {
             return Some(Error::Silent(self.idle));
         }
         if self.engine.is_done() {

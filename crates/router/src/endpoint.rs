@@ -78,6 +78,7 @@ fn half(idle: Duration) -> u32 {
 
 /// A running connection, seen from whoever made it.
 struct Running {
+    id: u64,
     mailbox: Rc<Mailbox>,
     heard: Heard,
 }
@@ -105,7 +106,7 @@ fn start(
         drop(registered);
         (id, error)
     });
-    Running { mailbox, heard }
+    Running { id, mailbox, heard }
 }
 
 /// The connection's place in the table, while it runs.
@@ -129,14 +130,25 @@ pub(crate) async fn listen(core: Rc<Core>, listener: Listener, profile: Option<P
             Err(error) => {
                 let text = error.to_string();
                 if trouble != text {
-                    tracing::warn!(name = listener.name, "cannot listen on {}:{}: {error}; trying again", listener.host, listener.port);
+                    tracing::warn!(
+                        name = listener.name,
+                        "cannot listen on {}:{}: {error}; trying again",
+                        listener.host,
+                        listener.port
+                    );
                     trouble = text;
                 }
                 sleep(Duration::from_secs(1)).await;
             }
         }
     };
-    tracing::info!(name = listener.name, "listening on {}:{} for {}", listener.host, listener.port, listener.role);
+    tracing::info!(
+        name = listener.name,
+        "listening on {}:{} for {}",
+        listener.host,
+        listener.port,
+        listener.role
+    );
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
@@ -183,11 +195,12 @@ pub(crate) async fn bind(host: &str, port: u16) -> std::io::Result<TcpListener> 
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     let mut last = std::io::Error::other("the host has no address");
     for address in lookup_host((host, port)).await? {
-        let bound = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(|socket| {
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(1024)
-        });
+        let bound =
+            if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(|socket| {
+                socket.set_reuseaddr(true)?;
+                socket.bind(address)?;
+                socket.listen(1024)
+            });
         match bound {
             Ok(listener) => return Ok(listener),
             Err(error) => last = error,
@@ -197,7 +210,11 @@ pub(crate) async fn bind(host: &str, port: u16) -> std::io::Result<TcpListener> 
 }
 
 /// TLS and SASL of a connection that came.
-async fn accept(listener: &Listener, profile: Option<&SslProfile>, io: TcpStream) -> Result<(Io, BytesMut), Error> {
+async fn accept(
+    listener: &Listener,
+    profile: Option<&SslProfile>,
+    io: TcpStream,
+) -> Result<(Io, BytesMut), Error> {
     io.set_nodelay(true).map_err(Error::Connect)?;
     let mut io = match profile {
         None => Io::Plain(io),
@@ -225,11 +242,23 @@ pub(crate) struct Status {
 /// A neighbour that falls silent may be gone, or only this connection may be: TCP tries again after ever longer
 /// pauses. So new connections are tried beside it. When one comes up, the control protocol moves there at once;
 /// the old one ends when the streams on it have.
-pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Option<Profile>, status: Rc<Status>) {
+pub(crate) async fn connect(
+    core: Rc<Core>,
+    connector: Connector,
+    profile: Option<Profile>,
+    status: Rc<Status>,
+) {
     let mut tasks = JoinSet::new();
     let mut current: Option<Running> = None;
     let mut attempt = 0;
+    let mut older: Vec<Running> = Vec::new();
     loop {
+        // Not before the neighbour is there over the new one: no route is lost between.
+        if current.as_ref().is_some_and(|running| core.is_mutual(running.id)) {
+            for old in older.drain(..) {
+                old.mailbox.send(Letter::Retire);
+            }
+        }
         while let Some(Ok((id, error))) = tasks.try_join_next() {
             tracing::info!(connection = id, "connection ended: {}", chain(&error));
         }
@@ -263,16 +292,20 @@ pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Optio
                     hostname: Some(connector.host.clone()),
                 };
                 let host = format!("{}:{}", connector.host, connector.port);
-                let connection = Connection::new(Mailbox::new(), host, false, connector.role.word(), io.is_tls());
+                let connection =
+                    Connection::new(Mailbox::new(), host, false, connector.role.word(), io.is_tls());
                 let new = start(&core, &mut tasks, io, input, settings, connection, connector.idle_timeout);
-                if let Some(old) = current.replace(new) {
-                    old.mailbox.send(Letter::Retire);
-                }
+                older.extend(current.replace(new));
             }
             Err(error) => {
                 let text = chain(&error);
                 if *status.trouble.borrow() != text {
-                    tracing::warn!(name = connector.name, "{}:{}: {text}; trying again", connector.host, connector.port);
+                    tracing::warn!(
+                        name = connector.name,
+                        "{}:{}: {text}; trying again",
+                        connector.host,
+                        connector.port
+                    );
                     *status.trouble.borrow_mut() = text;
                 }
                 attempt += 1;
@@ -287,7 +320,11 @@ pub(crate) async fn connect(core: Rc<Core>, connector: Connector, profile: Optio
     }
 }
 
-async fn dial(connector: &Connector, profile: Option<&SslProfile>, limit: Duration) -> Result<(Io, BytesMut), Error> {
+async fn dial(
+    connector: &Connector,
+    profile: Option<&SslProfile>,
+    limit: Duration,
+) -> Result<(Io, BytesMut), Error> {
     let connecting = TcpStream::connect((connector.host.as_str(), connector.port));
     let io = timeout(limit, connecting).await.map_err(|_| Error::Timeout(limit))?.map_err(Error::Connect)?;
     io.set_nodelay(true).map_err(Error::Connect)?;
@@ -295,7 +332,11 @@ async fn dial(connector: &Connector, profile: Option<&SslProfile>, limit: Durati
 }
 
 /// TLS and SASL of a connection that was made.
-async fn shake(connector: &Connector, profile: Option<&SslProfile>, io: TcpStream) -> Result<(Io, BytesMut), Error> {
+async fn shake(
+    connector: &Connector,
+    profile: Option<&SslProfile>,
+    io: TcpStream,
+) -> Result<(Io, BytesMut), Error> {
     let (mut io, shows) = match profile {
         None => (Io::Plain(io), false),
         Some(profile) => {

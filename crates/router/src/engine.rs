@@ -152,9 +152,8 @@ impl Engine {
             }
             properties.insert(Symbol::from("qd.annotations-version"), Value::Int(2));
         }
-        let capabilities = || {
-            Some(Array::from(vec![Symbol::from("ANONYMOUS-RELAY"), Symbol::from("qd.streaming-links")]))
-        };
+        let capabilities =
+            || Some(Array::from(vec![Symbol::from("ANONYMOUS-RELAY"), Symbol::from("qd.streaming-links")]));
         let open = Open {
             container_id: self.core.id().to_owned(),
             hostname: self.settings.hostname.clone(),
@@ -253,7 +252,8 @@ impl Engine {
         }
         self.max_frame = size.min(MAX_FRAME_OUT);
         self.channel_max = open.channel_max.0.min(CHANNEL_MAX);
-        let mut peer = Peer { container: open.container_id.clone(), idle: open.idle_time_out, ..Peer::default() };
+        let mut peer =
+            Peer { container: open.container_id.clone(), idle: open.idle_time_out, ..Peer::default() };
         for (key, value) in open.properties.iter().flat_map(|p| p.iter()) {
             match (key.as_str(), value) {
                 ("qd.inter-router-cost", Value::Int(cost)) => {
@@ -280,7 +280,8 @@ impl Engine {
         let ours = match begin.remote_channel {
             Some(ours) => {
                 let session = self.session(ours).filter(|s| s.remote.is_none());
-                let session = session.ok_or_else(|| Error::Protocol(format!("no session waits on {ours}")))?;
+                let session =
+                    session.ok_or_else(|| Error::Protocol(format!("no session waits on {ours}")))?;
                 session.begun(channel, begin);
                 ours
             }
@@ -301,7 +302,9 @@ impl Engine {
     fn end(&mut self, channel: u16) -> Result<(), Error> {
         let ours = self.channel(channel)?;
         self.channels.remove(&channel);
-        let Some(session) = self.sessions.get_mut(usize::from(ours)).and_then(Option::take) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(usize::from(ours)).and_then(Option::take) else {
+            return Ok(());
+        };
         for key in session.links() {
             self.drop_link(key);
         }

@@ -54,8 +54,8 @@ pub(crate) async fn serve(listener: Listener, snapshot: Rc<dyn Fn() -> Snapshot>
                 let page = page(request.method().as_str(), &target, healthz, metrics, || snapshot());
                 async move {
                     let mut response = Response::new(Full::new(Bytes::from(page.body)));
-                    *response.status_mut() =
-                        hyper::StatusCode::from_u16(page.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+                    *response.status_mut() = hyper::StatusCode::from_u16(page.status)
+                        .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
                     let kind = header::HeaderValue::from_static(page.content_type);
                     response.headers_mut().insert(header::CONTENT_TYPE, kind);
                     Ok::<_, Infallible>(response)

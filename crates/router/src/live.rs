@@ -51,7 +51,9 @@ impl Live for Router {
                 told.push(("connectionMsg", text(&message)));
                 told
             }),
-            "tcpConnector" => entities.tcp_connectors.get(name).map_or_else(Vec::new, |service| counters(service)),
+            "tcpConnector" => {
+                entities.tcp_connectors.get(name).map_or_else(Vec::new, |service| counters(service))
+            }
             "connector" => entities.connectors.get(name).map_or_else(Vec::new, |(_, status)| {
                 let connected = status.connected.get();
                 let trouble = status.trouble.borrow();
@@ -173,7 +175,8 @@ impl Router {
                 up,
             }
         };
-        let listeners = entities.tcp_listeners.values().map(|l| told("listener", &l.service, l.service.listening.get()));
+        let listeners =
+            entities.tcp_listeners.values().map(|l| told("listener", &l.service, l.service.listening.get()));
         let connectors =
             entities.tcp_connectors.values().map(|s| told("connector", s, s.trouble.borrow().is_none()));
         let neighbours = connections.values().filter(|c| c.role == "inter-router").filter_map(|connection| {

@@ -168,11 +168,7 @@ impl Pipe {
         let mut inner = self.0.borrow_mut();
         let was_full = inner.bytes >= FULL;
         let front = inner.chunks.front_mut()?;
-        let chunk = if front.len() > limit {
-            front.split_to(limit)
-        } else {
-            inner.chunks.pop_front()?
-        };
+        let chunk = if front.len() > limit { front.split_to(limit) } else { inner.chunks.pop_front()? };
         inner.bytes -= chunk.len();
         let drained = inner.chunks.is_empty();
         if drained || (was_full && inner.bytes < FULL) {

@@ -41,7 +41,8 @@ pub enum Error {
 /// # Errors
 /// A file that is unreadable or wrong.
 pub async fn run_file(path: &Path) -> Result<Infallible, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let (config, warnings) = Config::parse(&path.display().to_string(), &text)?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -222,7 +223,8 @@ impl Router {
         let profile = self.profile(connector.ssl_profile.as_ref());
         let name = connector.name.clone();
         let status = Rc::new(endpoint::Status::default());
-        let task = Task::spawn(endpoint::connect(Rc::clone(&self.core), connector, profile, Rc::clone(&status)));
+        let task =
+            Task::spawn(endpoint::connect(Rc::clone(&self.core), connector, profile, Rc::clone(&status)));
         self.entities.borrow_mut().connectors.insert(name, (task, status));
     }
 

@@ -37,7 +37,11 @@ fn allowed(configured: &[String], mechanism: &str) -> bool {
 }
 
 /// The connecting side; gives what the peer sent behind its last word.
-pub(crate) async fn connect(io: &mut Io, configured: &[String], has_certificate: bool) -> Result<BytesMut, Error> {
+pub(crate) async fn connect(
+    io: &mut Io,
+    configured: &[String],
+    has_certificate: bool,
+) -> Result<BytesMut, Error> {
     io.write_all(&SASL_HEADER).await?;
     io.flush().await?;
     let mut input = BytesMut::new();
@@ -46,15 +50,19 @@ pub(crate) async fn connect(io: &mut Io, configured: &[String], has_certificate:
         return Err(Error::Protocol(header));
     }
     let offered: SaslMechanisms = read(io, &mut input).await?;
-    let theirs: Vec<String> = offered.sasl_server_mechanisms.0.iter().map(|m| m.as_str().to_owned()).collect();
+    let theirs: Vec<String> =
+        offered.sasl_server_mechanisms.0.iter().map(|m| m.as_str().to_owned()).collect();
     let usable = |m: &&str| theirs.iter().any(|t| t == m) && allowed(configured, m);
     let external = Some("EXTERNAL").filter(|_| has_certificate);
     let Some(mechanism) = external.filter(usable).or(Some("ANONYMOUS").filter(usable)) else {
         return Err(Error::Mechanisms { theirs, ours: configured.to_vec() });
     };
     let response = if mechanism == "EXTERNAL" { Vec::new() } else { b"anonymous".to_vec() };
-    let init =
-        SaslInit { mechanism: Symbol::from(mechanism), initial_response: Some(Binary::from(response)), hostname: None };
+    let init = SaslInit {
+        mechanism: Symbol::from(mechanism),
+        initial_response: Some(Binary::from(response)),
+        hostname: None,
+    };
     write(io, &init).await?;
     let outcome: SaslOutcome = read(io, &mut input).await?;
     if outcome.code != SaslCode::Ok {
@@ -66,7 +74,11 @@ pub(crate) async fn connect(io: &mut Io, configured: &[String], has_certificate:
 /// The listening side.
 ///
 /// A client that begins with AMQP at once is let in when nobody has to authenticate; what it sent is given back.
-pub(crate) async fn accept(io: &mut Io, configured: &[String], authenticate: bool) -> Result<BytesMut, Error> {
+pub(crate) async fn accept(
+    io: &mut Io,
+    configured: &[String],
+    authenticate: bool,
+) -> Result<BytesMut, Error> {
     let mut input = BytesMut::new();
     let header = protocol(io, &mut input).await?;
     if header == frame::AMQP_HEADER && !authenticate {
@@ -122,7 +134,10 @@ async fn protocol(io: &mut Io, input: &mut BytesMut) -> Result<[u8; 8], Error> {
     }
 }
 
-async fn read<T: serde_amqp::serde::de::DeserializeOwned>(io: &mut Io, input: &mut BytesMut) -> Result<T, Error> {
+async fn read<T: serde_amqp::serde::de::DeserializeOwned>(
+    io: &mut Io,
+    input: &mut BytesMut,
+) -> Result<T, Error> {
     loop {
         if let Some(header) = Header::parse(input)? {
             if header.kind != SASL || header.size > MAX_FRAME {

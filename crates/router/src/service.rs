@@ -83,7 +83,10 @@ pub(crate) struct Service {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Service").field("name", &self.name).field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("name", &self.name)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +134,13 @@ impl Service {
                     continue;
                 }
             };
-            tracing::info!(name = self.name, address = self.address, "listening on {}:{}", self.host, self.port);
+            tracing::info!(
+                name = self.name,
+                address = self.address,
+                "listening on {}:{}",
+                self.host,
+                self.port
+            );
             *self.trouble.borrow_mut() = None;
             self.listening.set(true);
             tokio::select! {
@@ -139,7 +148,11 @@ impl Service {
                 () = self.accept(&socket) => {}
             }
             self.listening.set(false);
-            tracing::info!(name = self.name, address = self.address, "nobody serves the address: port closed");
+            tracing::info!(
+                name = self.name,
+                address = self.address,
+                "nobody serves the address: port closed"
+            );
         }
     }
 
@@ -160,11 +173,13 @@ impl Service {
         let host = if self.host.is_empty() { "0.0.0.0" } else { &self.host };
         let mut last = std::io::Error::other("the host has no address");
         for address in lookup_host((host, self.port)).await? {
-            let bound = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(|socket| {
-                socket.set_reuseaddr(true)?;
-                socket.bind(address)?;
-                socket.listen(BACKLOG)
-            });
+            let bound = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(
+                |socket| {
+                    socket.set_reuseaddr(true)?;
+                    socket.bind(address)?;
+                    socket.listen(BACKLOG)
+                },
+            );
             match bound {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = error,

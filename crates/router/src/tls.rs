@@ -15,7 +15,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 
 /// Why an `sslProfile` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,10 @@ pub(crate) fn server(profile: &SslProfile, authenticate: bool) -> Result<Arc<Ser
 ///
 /// # Errors
 /// Files that are missing or wrong.
-pub(crate) fn client(profile: &SslProfile, verify_hostname: bool) -> Result<(Arc<ClientConfig>, bool), Error> {
+pub(crate) fn client(
+    profile: &SslProfile,
+    verify_hostname: bool,
+) -> Result<(Arc<ClientConfig>, bool), Error> {
     let roots = Arc::new(roots(profile)?);
     let inner = WebPkiServerVerifier::builder_with_provider(roots, provider())
         .build()
@@ -103,7 +108,8 @@ pub(crate) fn client(profile: &SslProfile, verify_hostname: bool) -> Result<(Arc
         .with_custom_certificate_verifier(Arc::new(Names { inner, verify_hostname }));
     let (config, shows) = match identity(profile)? {
         Some((chain, key)) => {
-            let config = builder.with_client_auth_cert(chain, key).map_err(|source| certificate(profile, source))?;
+            let config =
+                builder.with_client_auth_cert(chain, key).map_err(|source| certificate(profile, source))?;
             (config, true)
         }
         None => (builder.with_no_client_auth(), false),
@@ -174,7 +180,8 @@ impl ServerCertVerifier for Names {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let result = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let result =
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         let wrong_name = matches!(
             result,
             Err(rustls::Error::InvalidCertificate(
@@ -223,7 +230,9 @@ impl ServerCertVerifier for Names {
 fn has_dns_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
     const SUBJECT_ALT_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x11];
     let bytes: &[u8] = certificate;
-    let Some(at) = bytes.windows(SUBJECT_ALT_NAME.len()).position(|w| w == SUBJECT_ALT_NAME) else { return false };
+    let Some(at) = bytes.windows(SUBJECT_ALT_NAME.len()).position(|w| w == SUBJECT_ALT_NAME) else {
+        return false;
+    };
     let mut rest = &bytes[at + SUBJECT_ALT_NAME.len()..];
     // Optional "critical", then OCTET STRING { SEQUENCE { entries } }.
     if let Some((0x01, _, after)) = element(rest) {

@@ -15,7 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{
-    AgentArgs, ControlPlaneArgs, DelayLineArgs, DnsCommand, DnsServeArgs, EchoCli, LabArgs, Output, RouterArgs,
+    AgentArgs, ControlPlaneArgs, DelayLineArgs, DnsCommand, DnsServeArgs, EchoCli, LabArgs, Output,
+    RouterArgs,
 };
 use crate::{commands, output};
 

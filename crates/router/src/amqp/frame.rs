@@ -190,7 +190,10 @@ impl<'a> Fields<'a> {
         Ok(Self { inside, left })
     }
 
-    fn next<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Result<T, Error>) -> Result<Option<T>, Error> {
+    fn next<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader<'a>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         if self.left == 0 {
             return Ok(None);
         }

@@ -249,6 +249,9 @@ impl<'a> Reader<'a> {
 
     /// Arrays of primitives only: routers send arrays of symbols; arrays of lists nowhere.
     fn skip_array(mut self, count: u32) -> Result<(), Error> {
+        if count == 0 && self.is_empty() {
+            return Ok(());
+        }
         let code = self.byte()?;
         for _ in 0..count {
             match code {
@@ -342,7 +345,12 @@ fn put_variable(out: &mut impl BufMut, code: u8, bytes: &[u8]) {
 ///
 /// The router writes compounds of messages with four bytes of size always, as `qd_compose` does.
 #[expect(clippy::cast_possible_truncation, reason = "messages that the router makes are small")]
-pub fn put_compound(out: &mut bytes::BytesMut, code: u8, count: u32, inside: impl FnOnce(&mut bytes::BytesMut)) {
+pub fn put_compound(
+    out: &mut bytes::BytesMut,
+    code: u8,
+    count: u32,
+    inside: impl FnOnce(&mut bytes::BytesMut),
+) {
     out.put_u8(code);
     let at = out.len();
     out.put_u32(0);

@@ -88,7 +88,9 @@ fn a_real_disposition_is_read_and_ours_says_the_same() {
         state: Some(State::Outcome(Outcome::Accepted)),
     };
     assert_eq!(read, accepted);
-    for state in [State::Received(500_000), State::Outcome(Outcome::Modified), State::Outcome(Outcome::Released)] {
+    for state in
+        [State::Received(500_000), State::Outcome(Outcome::Modified), State::Outcome(Outcome::Released)]
+    {
         let said = Disposition { state: Some(state), settled: false, ..accepted };
         let mut out = BytesMut::new();
         put_disposition(&mut out, 3, &said);

@@ -6,6 +6,7 @@ use fe2o3_amqp_types::performatives::{Attach, Detach, End};
 use serde_amqp::primitives::{Array, Symbol};
 
 use super::link::{Kind, Link, LinkEnd, Receiver, Sender};
+use super::session::HANDLE_MAX;
 use super::{Engine, Error};
 use crate::amqp::frame;
 use crate::mailbox::LinkKey;
@@ -67,7 +68,8 @@ impl Engine {
             s.handle()
         });
         let name = name.unwrap_or_else(|| format!("qdlink.{}", self.core.unique()));
-        self.links[place as usize] = Some(Link { name, session, handle, remote: None, kind, address: None, end });
+        self.links[place as usize] =
+            Some(Link { name, session, handle, remote: None, kind, address: None, end });
         key
     }
 
@@ -111,6 +113,10 @@ impl Engine {
         if session.by_handle(attach.handle.0).is_some() {
             return Err(Error::Protocol(format!("handle {} is in use", attach.handle.0)));
         }
+        if attach.handle.0 > HANDLE_MAX {
+            return Err(Error::Protocol(format!("handle {} is above {HANDLE_MAX}", attach.handle.0)));
+        }
+        session.gone.retain(|handle| *handle != attach.handle.0);
         let waiting = session.links();
         let sends = attach.role == Role::Sender;
         let answered = waiting.into_iter().find(|key| {
@@ -193,17 +199,24 @@ impl Engine {
 
     pub(super) fn detach(&mut self, channel: u16, detach: &Detach) -> Result<(), Error> {
         let ours = self.channel(channel)?;
-        let Some(key) = self.session(ours).and_then(|s| s.by_handle(detach.handle.0)) else {
-            return Ok(());
-        };
+        let Some(session) = self.session(ours) else { return Ok(()) };
+        session.gone.retain(|handle| *handle != detach.handle.0);
+        let Some(key) = session.by_handle(detach.handle.0) else { return Ok(()) };
         if let Some(error) = &detach.error {
-            tracing::debug!(connection = self.settings.id, error = super::describe(error), "link detached by the peer");
+            tracing::debug!(
+                connection = self.settings.id,
+                error = super::describe(error),
+                "link detached by the peer"
+            );
         }
         let Some(link) = self.link(key) else { return Ok(()) };
         let (handle, kind) = (link.handle, link.kind);
         let answer = Detach { handle: Handle(handle), closed: true, error: None };
         frame::put_performative(&mut self.head, frame::AMQP, ours, &answer)?;
         self.drop_link(key);
+        if let Some(session) = self.session(ours) {
+            session.gone.retain(|handle| *handle != detach.handle.0);
+        }
         if kind == Kind::Stream {
             self.end_session(ours)?;
         }

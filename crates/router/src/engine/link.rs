@@ -100,9 +100,9 @@ impl Receiver {
         Self { credit: CREDIT, count: 0, target, streaming, incoming: None, unsettled: Vec::new() }
     }
 
-    /// How many frames of the delivery that is coming in wait to leave.
-    pub(super) fn held(&self) -> Option<usize> {
-        self.incoming.as_ref()?.pipe.as_ref().map(|pipe| pipe.held())
+    /// How many frames of its deliveries wait to leave.
+    pub(super) fn held(&self) -> usize {
+        self.unsettled.iter().map(|(_, pipe, _)| pipe.held()).sum()
     }
 }
 
@@ -159,7 +159,11 @@ impl Link {
                 for delivery in sender.queue {
                     delivery.pipe.settle(Outcome::Released);
                 }
-                for pipe in sender.sending.map(|s| s.pipe).into_iter().chain(sender.unsettled.into_iter().map(|u| u.1))
+                for pipe in sender
+                    .sending
+                    .map(|s| s.pipe)
+                    .into_iter()
+                    .chain(sender.unsettled.into_iter().map(|u| u.1))
                 {
                     pipe.settle(Outcome::Modified);
                 }

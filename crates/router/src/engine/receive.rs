@@ -18,11 +18,17 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 /// Payload below this is copied: a few bytes must not keep a whole read alive.
 const SMALL: usize = 4 * 1024;
 
+/// Instead of what was told: the sender does not want to know.
+const SETTLED: u64 = u64::MAX;
+
 impl Engine {
     pub(super) fn transfer(&mut self, channel: u16, transfer: Transfer, payload: Bytes) -> Result<(), Error> {
         let ours = self.channel(channel)?;
         let Some(session) = self.session(ours) else { return Ok(()) };
-        let key = count_frame(session, transfer.handle)?;
+        let Some(key) = count_frame(session, transfer.handle)? else {
+            self.open_window(ours);
+            return Ok(());
+        };
         let Some(Some(link)) = self.links.get_mut(key.0 as usize) else { return Ok(()) };
         let kind = link.kind;
         let LinkEnd::Receiver(receiver) = &mut link.end else {
@@ -49,9 +55,11 @@ impl Engine {
             }
         };
         incoming.settled |= transfer.settled;
-        if let Some(pipe) = &incoming.pipe {
+        if transfer.aborted {
+            // What came with it is to be ignored (2.7.5).
+        } else if let Some(pipe) = &incoming.pipe {
             pipe.push(own(payload));
-        } else if !incoming.discard && !transfer.aborted {
+        } else if !incoming.discard {
             incoming.buffer.extend_from_slice(&payload);
             let streaming = receiver.streaming;
             self.begin_delivery(key, kind, streaming, !transfer.more)?;
@@ -64,9 +72,18 @@ impl Engine {
     }
 
     /// Looks whether enough came to know where a delivery goes, and sends it there.
-    fn begin_delivery(&mut self, key: LinkKey, kind: Kind, streaming: bool, complete: bool) -> Result<(), Error> {
-        let origin =
-            Origin { connection: self.settings.id, from_router: self.settings.inter_router, control: kind == Kind::Control };
+    fn begin_delivery(
+        &mut self,
+        key: LinkKey,
+        kind: Kind,
+        streaming: bool,
+        complete: bool,
+    ) -> Result<(), Error> {
+        let origin = Origin {
+            connection: self.settings.id,
+            from_router: self.settings.inter_router,
+            control: kind == Kind::Control,
+        };
         let core = self.core.clone();
         let mailbox = self.mailbox.clone();
         let Some(receiver) = self.link(key).and_then(|l| l.receiver_mut()) else { return Ok(()) };
@@ -81,10 +98,16 @@ impl Engine {
                 return Ok(());
             }
         };
+        if !origin.from_router {
+            // Only routers are believed about where a message comes from.
+            head.annotations = None;
+        }
         if head.destination().is_none() {
             head.to = target;
         }
-        let stream = streaming || head.is_octets() || head.annotations.as_ref().is_some_and(|a| a.flags & STREAMING != 0);
+        let stream = streaming
+            || head.is_octets()
+            || head.annotations.as_ref().is_some_and(|a| a.flags & STREAMING != 0);
         let outcome = if stream {
             let mut bytes = std::mem::take(&mut incoming.buffer).freeze();
             let body = bytes.split_off(head.body.min(bytes.len()));
@@ -93,9 +116,8 @@ impl Engine {
             pipe.push(body);
             let outcome = core.route(origin, &head, bytes, &pipe);
             if outcome.is_none() {
-                if !incoming.settled {
-                    receiver.unsettled.push((incoming.id, pipe.clone(), 0));
-                }
+                let told = if incoming.settled { SETTLED } else { 0 };
+                receiver.unsettled.push((incoming.id, pipe.clone(), told));
                 if let Some(incoming) = receiver.incoming.as_mut() {
                     incoming.pipe = Some(pipe);
                 }
@@ -146,8 +168,16 @@ impl Engine {
                 receiver.unsettled.retain(|(id, _, _)| *id != incoming.id);
             }
         }
-        if receiver.credit <= CREDIT / 2 {
-            receiver.credit = CREDIT;
+        self.give_credit(key);
+    }
+
+    /// Gives credit back for deliveries that have an outcome.
+    fn give_credit(&mut self, key: LinkKey) {
+        let Some(receiver) = self.link(key).and_then(|l| l.receiver_mut()) else { return };
+        let open = u32::try_from(receiver.unsettled.len()).unwrap_or(CREDIT);
+        let credit = CREDIT.saturating_sub(open);
+        if receiver.credit <= CREDIT / 2 && credit > receiver.credit {
+            receiver.credit = credit;
             self.put_link_flow(key, false);
         }
     }
@@ -165,7 +195,9 @@ impl Engine {
             if let Some(outcome) = pipe.outcome() {
                 pipe.forget_producer();
                 discard |= current == Some(*id);
-                outcomes.push((*id, outcome));
+                if *told != SETTLED {
+                    outcomes.push((*id, outcome));
+                }
                 return false;
             }
             let received = pipe.received();
@@ -187,18 +219,23 @@ impl Engine {
         for (id, outcome) in outcomes {
             self.put_outcome(channel, id, outcome);
         }
+        self.give_credit(key);
         self.open_window(channel);
     }
 }
 
-/// Counts a frame against the session's window; gives its link.
-fn count_frame(session: &mut Session, handle: u32) -> Result<LinkKey, Error> {
+/// Counts a frame against the session's window; gives its link, unless that is one that we have detached.
+fn count_frame(session: &mut Session, handle: u32) -> Result<Option<LinkKey>, Error> {
     session.in_window = session
         .in_window
         .checked_sub(1)
         .ok_or_else(|| Error::Protocol("more frames than the session's window".into()))?;
     session.next_in = session.next_in.wrapping_add(1);
-    session.by_handle(handle).ok_or_else(|| Error::Protocol("a transfer for a link that is not attached".into()))
+    let key = session.by_handle(handle);
+    if key.is_none() && !session.gone.contains(&handle) && !session.ended {
+        return Err(Error::Protocol("a transfer for a link that is not attached".into()));
+    }
+    Ok(key)
 }
 
 fn own(payload: Bytes) -> Bytes {

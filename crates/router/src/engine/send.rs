@@ -15,6 +15,9 @@ const OVERHEAD: usize = 48;
 /// Frames are made ahead of the socket up to so many bytes; the rest waits in its pipes.
 const AHEAD: usize = 256 * 1024;
 
+/// Whole messages that wait for a peer that takes none.
+const MAX_QUEUE: usize = 1000;
+
 /// What came of trying to send.
 enum Step {
     /// A frame was made; there may be more.
@@ -41,6 +44,11 @@ impl Engine {
             delivery.pipe.settle(Outcome::Released);
             return Ok(());
         };
+        if delivery.settled && sender.queue.len() >= MAX_QUEUE {
+            // As real routers: of what nobody waits for, too much is dropped.
+            delivery.pipe.settle(Outcome::Released);
+            return Ok(());
+        }
         sender.queue.push_back(delivery);
         if let Some(key) = key {
             self.make_ready(key);
@@ -91,7 +99,9 @@ impl Engine {
     fn send_frame(&mut self, key: LinkKey) -> Result<Step, Error> {
         let mailbox = self.mailbox.clone();
         let max = self.max_frame - OVERHEAD;
-        let Some(link) = self.links.get_mut(key.0 as usize).and_then(Option::as_mut) else { return Ok(Step::Wait) };
+        let Some(link) = self.links.get_mut(key.0 as usize).and_then(Option::as_mut) else {
+            return Ok(Step::Wait);
+        };
         let (channel, handle, kind) = (link.session, link.handle, link.kind);
         let Some(session) = self.sessions.get_mut(usize::from(channel)).and_then(Option::as_mut) else {
             return Ok(Step::Wait);
@@ -135,17 +145,19 @@ impl Engine {
         let mark = self.out.len();
         let mut payload = 0;
         if !sending.refused && !transfer.aborted {
-            if let Some(head) = sending.head.take() {
-                payload += head.len();
-                self.out.push_back(head);
+            if let Some(head) = &mut sending.head {
+                let part = head.split_to(head.len().min(max));
+                payload += part.len();
+                self.out.push_back(part);
             }
-            while payload < max {
+            sending.head.take_if(|head| head.is_empty());
+            while payload < max && sending.head.is_none() {
                 let Some(chunk) = sending.pipe.pop(max - payload) else { break };
                 payload += chunk.len();
                 self.out.push_back(chunk);
             }
             // What was taken now may have been the last.
-            done = sending.pipe.ended() == Some(End::Complete);
+            done = sending.head.is_none() && sending.pipe.ended() == Some(End::Complete);
             transfer.more = !done;
         }
         frame::put_transfer(&mut self.head, channel, &transfer, u64::from(sending.id), payload);

@@ -12,6 +12,9 @@ use crate::mailbox::LinkKey;
 /// (1 MB, `src/adaptors/tcp/tcp_adaptor.c`) stay under that.
 const WINDOW: u32 = 64;
 
+/// Links in one session, from 0; ours have one or two.
+pub(super) const HANDLE_MAX: u32 = 255;
+
 /// A session; its place in the table is our channel.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -28,6 +31,8 @@ pub(super) struct Session {
     pub(super) handles: Vec<(u32, LinkKey)>,
     /// Links of ours that the peer has not answered yet are here too.
     pub(super) ours: Vec<LinkKey>,
+    /// Handles of the peer's whose links we detached: it may use them until it has seen that (2.6.6).
+    pub(super) gone: Vec<u32>,
     next_handle: u32,
     /// We sent `end`.
     pub(super) ended: bool,
@@ -44,6 +49,7 @@ impl Session {
             next_delivery: 0,
             handles: Vec::new(),
             ours: Vec::new(),
+            gone: Vec::new(),
             next_handle: 0,
             ended: false,
         }
@@ -65,8 +71,10 @@ impl Session {
         self.handles.iter().find(|(h, _)| *h == handle).map(|(_, key)| *key)
     }
 
+    /// Forgets a link; its handle is of no meaning until the peer detaches it too.
     pub(super) fn forget(&mut self, key: LinkKey) {
-        self.handles.retain(|(_, k)| *k != key);
+        let gone = self.handles.extract_if(.., |(_, k)| *k == key).map(|(handle, _)| handle);
+        self.gone.extend(gone);
         self.ours.retain(|k| *k != key);
     }
 
@@ -119,7 +127,7 @@ impl Engine {
             next_outgoing_id: 0,
             incoming_window: WINDOW,
             outgoing_window: 0x7fff_ffff,
-            handle_max: Handle(0x7fff_ffff),
+            handle_max: Handle(HANDLE_MAX),
             offered_capabilities: None,
             desired_capabilities: None,
             properties: None,
@@ -140,7 +148,8 @@ impl Engine {
         let Some(session) = self.session(ours) else { return Ok(()) };
         session.take_flow(flow);
         let link = flow.handle.and_then(|handle| session.by_handle(handle));
-        if flow.handle.is_some() && link.is_none() {
+        let gone = flow.handle.is_some_and(|handle| session.gone.contains(&handle)) || session.ended;
+        if flow.handle.is_some() && link.is_none() && !gone {
             return Err(Error::Protocol("flow for a link that is not attached".into()));
         }
         if let Some(key) = link {
@@ -148,7 +157,9 @@ impl Engine {
             if let Some(sender) = self.link(key).and_then(|l| l.sender_mut()) {
                 let seen = flow.delivery_count.unwrap_or(0);
                 let end = seen.wrapping_add(flow.link_credit.unwrap_or(0));
-                sender.credit = end.wrapping_sub(sender.count).min(0x7fff_ffff);
+                // Serial arithmetic (RFC 1982): credit that was taken back after it was used is none.
+                let credit = end.wrapping_sub(sender.count);
+                sender.credit = if credit > i32::MAX as u32 { 0 } else { credit };
                 drained = flow.drain && sender.queue.is_empty();
                 if drained {
                     sender.count = sender.count.wrapping_add(sender.credit);
@@ -176,8 +187,13 @@ impl Engine {
         let Some(link) = self.link(key) else { return };
         let (channel, handle, count, credit) = link.flow();
         let Some(flow) = self.session(channel).map(|s| s.flow()) else { return };
-        let flow =
-            Flow { handle: Some(handle), delivery_count: Some(count), link_credit: Some(credit), drain, ..flow };
+        let flow = Flow {
+            handle: Some(handle),
+            delivery_count: Some(count),
+            link_credit: Some(credit),
+            drain,
+            ..flow
+        };
         frame::put_flow(&mut self.head, channel, &flow);
     }
 
@@ -190,14 +206,24 @@ impl Engine {
         let held: usize = session
             .handles
             .iter()
-            .filter_map(|(_, key)| self.links.get(key.0 as usize)?.as_ref()?.receiver()?.held())
-            .sum();
+            .filter_map(|(_, key)| Some(self.links.get(key.0 as usize)?.as_ref()?.receiver()?.held()))
+            .sum::<usize>();
         let room = WINDOW.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
         if room > session.in_window + WINDOW / 4 {
-            if let Some(session) = self.session(ours) {
+            let links = self.session(ours).map(|session| {
                 session.in_window = room;
+                session.links()
+            });
+            // With a link: a real router that stopped a stream for the window goes on when the link's flow comes, and
+            // not by the session's alone (`AMQP_link_flow_handler` in `src/adaptors/amqp/amqp_adaptor.c`).
+            let receiver = links
+                .into_iter()
+                .flatten()
+                .find(|key| self.link(*key).is_some_and(|l| l.receiver().is_some()));
+            match receiver {
+                Some(key) => self.put_link_flow(key, false),
+                None => self.put_session_flow(ours),
             }
-            self.put_session_flow(ours);
         }
     }
 }

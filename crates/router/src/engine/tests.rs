@@ -8,7 +8,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{Engine, Settings};
-use crate::amqp::frame::{Disposition, Flow, Header, Outcome, State, Transfer, put_disposition, put_flow, put_transfer};
+use crate::amqp::frame::{
+    Disposition, Flow, Header, Outcome, State, Transfer, put_disposition, put_flow, put_transfer,
+};
 use crate::amqp::section::{Annotations, put_annotations, put_stream};
 use crate::control::{Control, Options};
 use crate::core::Core;
@@ -127,7 +129,10 @@ fn a_stream_for_an_address_that_nobody_serves_is_released() {
     let (mut a, mut b) = pair();
     let pipe = crate::pipe::Pipe::new();
     let mut head = BytesMut::new();
-    put_annotations(&mut head, &Annotations { flags: 1, ingress: Some("0/A".into()), ..Annotations::default() });
+    put_annotations(
+        &mut head,
+        &Annotations { flags: 1, ingress: Some("0/A".into()), ..Annotations::default() },
+    );
     put_stream(&mut head, "nowhere", None);
     let delivery = crate::mailbox::Delivery {
         class: crate::mailbox::Class::Stream,
@@ -147,17 +152,22 @@ fn thing() -> impl Strategy<Value = (u16, BytesMut)> {
     let small = 0_u32..4;
     let channel = 0_u16..4;
     prop_oneof![
-        (channel.clone(), small.clone(), prop::option::of(0_u32..4), any::<(bool, bool, bool)>(), 0_usize..300).prop_map(
-            |(channel, handle, delivery_id, (settled, more, aborted), payload)| {
+        (
+            channel.clone(),
+            small.clone(),
+            prop::option::of(0_u32..4),
+            any::<(bool, bool, bool)>(),
+            0_usize..300
+        )
+            .prop_map(|(channel, handle, delivery_id, (settled, more, aborted), payload)| {
                 let mut out = BytesMut::new();
                 let transfer = Transfer { handle, delivery_id, settled, more, aborted };
                 put_transfer(&mut out, channel, &transfer, 0, payload);
                 out.extend_from_slice(&vec![0x40; payload]);
                 (channel, out)
-            }
-        ),
-        (channel.clone(), prop::option::of(small.clone()), any::<u32>(), any::<u32>(), any::<(bool, bool)>()).prop_map(
-            |(channel, handle, window, credit, (drain, echo))| {
+            }),
+        (channel.clone(), prop::option::of(small.clone()), any::<u32>(), any::<u32>(), any::<(bool, bool)>())
+            .prop_map(|(channel, handle, window, credit, (drain, echo))| {
                 let mut out = BytesMut::new();
                 let flow = Flow {
                     next_incoming_id: Some(window),
@@ -171,8 +181,7 @@ fn thing() -> impl Strategy<Value = (u16, BytesMut)> {
                 };
                 put_flow(&mut out, channel, &flow);
                 (channel, out)
-            }
-        ),
+            }),
         (channel, any::<bool>(), small, any::<u32>(), any::<bool>()).prop_map(
             |(channel, receiver, first, last, settled)| {
                 let mut out = BytesMut::new();

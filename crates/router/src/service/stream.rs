@@ -151,6 +151,11 @@ impl Stream {
         if self.read_closed {
             return Round::Done;
         }
+        // Not before the server's side has answered, as `LSIDE_STREAM_START` does: real routers lose bytes that
+        // come while they still connect.
+        if self.waiting.is_some() {
+            return Round::Wait;
+        }
         let accepted = self.out.outcome().is_some();
         if !accepted && (self.out.is_full() || self.sent.saturating_sub(self.out.received()) >= WINDOW) {
             return Round::Wait;
