@@ -67,7 +67,10 @@ fn generate(criterion: &mut Criterion) {
     };
     let (settings, except, setup) = (Settings::new("C0w1"), Except::default(), Setup::default());
     let planned = plan(&cluster, &settings, &except);
-    assert_eq!(planned.routes.iter().filter(|route| route.host.starts_with("site-")).count(), INGRESSES * PATHS);
+    assert_eq!(
+        planned.routes.iter().filter(|route| route.host.starts_with("site-")).count(),
+        INGRESSES * PATHS
+    );
     assert!(planned.problems.is_empty());
     let mut group = criterion.benchmark_group("1,000 ingresses of 10 paths");
     group.sample_size(20);

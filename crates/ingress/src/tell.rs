@@ -141,7 +141,10 @@ impl Teller {
         let broken: BTreeSet<_> = plan.problems.iter().map(|problem| &problem.owner).collect();
         for (owner, ports) in plan.served.iter().filter(|(owner, _)| !broken.contains(owner)) {
             let own = owner.kind == NodeIngress::INFO.kind;
-            if (own || self.leads.load(Ordering::Relaxed)) && !ports.is_empty() && self.served.insert(owner.clone()) {
+            if (own || self.leads.load(Ordering::Relaxed))
+                && !ports.is_empty()
+                && self.served.insert(owner.clone())
+            {
                 let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
                 let message = format!("served on port {}", ports.join(" and "));
                 self.recorder.event(&reference(cluster, owner), NORMAL, "Served", &message);
