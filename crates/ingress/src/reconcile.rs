@@ -329,7 +329,8 @@ where
     /// Says on the board how it is.
     fn board(&mut self, plan: &Plan, failure: Option<&str>, invalid: Vec<String>) {
         self.accident.take_if(|(at, _)| at.elapsed() > REMEMBER);
-        let problems: Vec<_> = plan.problems.iter().map(ToString::to_string).chain(invalid).collect();
+        let told = plan.problems.iter().filter(|problem| self.teller.tells_of(problem));
+        let problems: Vec<_> = told.map(ToString::to_string).chain(invalid).collect();
         let mut warnings: Vec<String> = self.accident.iter().map(|(_, said)| said.clone()).collect();
         warnings.extend(problems.iter().take(SHOWN).cloned());
         if problems.len() > SHOWN {

@@ -121,15 +121,19 @@ impl Teller {
         self.recorder.event(&node, WARNING, reason, message);
     }
 
+    /// Whether it is this node that tells of a problem: of those that all nodes see alike one does.
+    pub(crate) fn tells_of(&self, problem: &Problem) -> bool {
+        problem.owner.kind == NodeIngress::INFO.kind
+            || matches!(problem.reason, "PortInUse" | "Refused")
+            || self.leads.load(Ordering::Relaxed)
+    }
+
     /// An event for each problem that is new. Those that all nodes see alike are told by one of them.
     fn events(&mut self, cluster: &Cluster, plan: &Plan) {
-        let leads = self.leads.load(Ordering::Relaxed);
         self.told.retain(|problem| plan.problems.contains(problem));
         self.served.retain(|owner| plan.served.contains_key(owner));
         for problem in &plan.problems {
-            let own = problem.owner.kind == NodeIngress::INFO.kind
-                || matches!(problem.reason, "PortInUse" | "Refused");
-            if (own || leads) && self.told.insert(problem.clone()) {
+            if self.tells_of(problem) && self.told.insert(problem.clone()) {
                 let reference = reference(cluster, &problem.owner);
                 self.recorder.event(&reference, WARNING, problem.reason, &problem.message);
             }
@@ -137,7 +141,10 @@ impl Teller {
         let broken: BTreeSet<_> = plan.problems.iter().map(|problem| &problem.owner).collect();
         for (owner, ports) in plan.served.iter().filter(|(owner, _)| !broken.contains(owner)) {
             let own = owner.kind == NodeIngress::INFO.kind;
-            if (own || leads) && !ports.is_empty() && self.served.insert(owner.clone()) {
+            if (own || self.leads.load(Ordering::Relaxed))
+                && !ports.is_empty()
+                && self.served.insert(owner.clone())
+            {
                 let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
                 let message = format!("served on port {}", ports.join(" and "));
                 self.recorder.event(&reference(cluster, owner), NORMAL, "Served", &message);

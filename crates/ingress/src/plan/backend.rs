@@ -274,7 +274,11 @@ pub(super) fn shares(
     shares: &mut Vec<(Option<u32>, Behind)>,
 ) {
     match choice {
-        Choice::Upstream(name) | Choice::Address(name) | Choice::Name(name) | Choice::Nobody(_, name) => {
+        Choice::Nobody(_, name) => {
+            let unknown = || Behind { backend: name.clone(), ready: 0, total: Some(0) };
+            shares.push((percent, behind.get(name).cloned().unwrap_or_else(unknown)));
+        }
+        Choice::Upstream(name) | Choice::Address(name) | Choice::Name(name) => {
             let unknown = || Behind { backend: name.clone(), ready: 1, total: None };
             shares.push((percent, behind.get(name).cloned().unwrap_or_else(unknown)));
         }
