@@ -17,11 +17,14 @@ const SOON: Duration = Duration::from_secs(60);
 enum Router {
     Real,
     Builtin,
+    /// skrouterd in C0 and C2, ours in C1.
+    Mixed,
 }
 
 /// Whether that router is here; says so if not.
 fn is_here(bench: &Bench, router: Router) -> bool {
     let here = match router {
+        Router::Mixed => return is_here(bench, Router::Real) && is_here(bench, Router::Builtin),
         Router::Real => {
             let named =
                 std::env::var_os("KNETSIM_SKROUTERD").is_some_and(|path| PathBuf::from(path).is_file());
@@ -42,11 +45,15 @@ fn lab(router: Router, clusters: usize) -> Option<Bench> {
     if !is_here(&bench, router) {
         return None;
     }
-    let word = if router == Router::Real { "real" } else { "builtin" };
-    let mut text = format!("dns: false\ncomponents: {{router: {word}}}\nclusters:\n");
+    let mut text = String::from("dns: false\nclusters:\n");
     for number in 0..clusters {
         let address = 3 + number;
-        text += &format!("  - {{name: C{number}, workers: {{count: 1, firstAddress: 10.0.0.{address}}}}}\n");
+        let ours = router == Router::Builtin || router == Router::Mixed && number == 1;
+        let word = if ours { "builtin" } else { "real" };
+        text += &format!(
+            "  - {{name: C{number}, components: {{router: {word}}}, \
+             workers: {{count: 1, firstAddress: 10.0.0.{address}}}}}\n"
+        );
     }
     let file = bench.folder().join("lab.yaml");
     fs::write(&file, text).unwrap();
@@ -415,12 +422,10 @@ fn solo(router: Router) {
     let named = std::env::var("KNETSIM_SKROUTERD").unwrap_or_else(|_| "skrouterd".into());
     let topo = env!("CARGO_BIN_EXE_topo");
     let start = |file: &str| {
+        let ours = router == Router::Builtin || router == Router::Mixed && file == "solo1.json";
         let file = conf.join(file);
         let file = file.to_str().unwrap();
-        match router {
-            Router::Real => run(&[&named, "-c", file]),
-            Router::Builtin => run(&[topo, "router", "-c", file]),
-        }
+        if ours { run(&[topo, "router", "-c", file]) } else { run(&[&named, "-c", file]) }
     };
     let _server = run(&[topo, "echo", "--port", "8090", "hello from solo"]);
     let _routers = [start("solo0.json"), start("solo1.json")];
@@ -431,6 +436,9 @@ macro_rules! with_every_router {
     ($($test:ident)*) => {
         mod real {
             $(#[test] fn $test() { super::$test(super::Router::Real); })*
+        }
+        mod mixed {
+            $(#[test] fn $test() { super::$test(super::Router::Mixed); })*
         }
         mod builtin {
             $(#[test] fn $test() { super::$test(super::Router::Builtin); })*

@@ -2,11 +2,11 @@
 //! Skupper 2 asks for both, for who offers and who consumes are often not the same people; here one verb writes
 //! both, as `skupper expose` of version 1 did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use api::skupper::{Connector, ConnectorSpec, Listener, ListenerSpec, Site};
+use api::skupper::{Connector, ConnectorSpec, Link, Listener, ListenerSpec, Site};
 use api::types::api::apps::v1::Deployment;
 use api::types::api::core::v1::{Pod, Service};
 use lab::LabName;
@@ -24,32 +24,17 @@ pub(super) fn expose(lab: &LabName, args: &SkupperExposeArgs) -> Result<ExitCode
     let namespace = &target.place.namespace;
     let cluster = cluster_name(lab, target.place.cluster.as_deref())?;
     let address = target.address.clone().unwrap_or_else(|| target.name.clone());
-    let found = in_clusters(lab, Some(&[cluster.clone()]), async |_, store| {
-        let sites: Vec<Site> = store.list(Some(namespace)).await?;
-        let Some(site) = sites.into_iter().next() else {
-            let message = format!("there is no site in namespace {namespace} of {cluster}");
-            return Err(Hinted { message, hint: format!("`topo skupper init --cluster {cluster}`") }.into());
-        };
+    let network = linked(lab, &cluster, namespace)?;
+    let found = in_clusters(lab, Some(std::slice::from_ref(&cluster)), async |_, store| {
         let mut connector = connector(&store, target).await?;
         connector.routing_key.clone_from(&address);
         connector.port = args.target_port.unwrap_or(args.port).into();
-        Ok((site, connector))
+        Ok(connector)
     })?;
-    let Some((_, Ok((site, spec)))) = found
-        .into_iter()
-        .map(|(name, one)| one.map(|one| (name, Ok::<_, anyhow::Error>(one))))
-        .next()
-        .transpose()?
-    else {
-        return Ok(ExitCode::FAILURE);
-    };
-    let network: BTreeSet<(String, String)> = site
-        .status
-        .iter()
-        .flat_map(|status| &status.network)
-        .map(|record| (record.platform.clone(), record.namespace.clone()))
-        .chain([(cluster.clone(), namespace.clone())])
-        .collect();
+    let mut spec = ConnectorSpec::default();
+    for (_, outcome) in found {
+        spec = outcome?;
+    }
     let chosen = |name: &String| args.to.is_empty() || args.to.contains(name);
     if let Some(stranger) = args.to.iter().find(|name| !network.iter().any(|(cluster, _)| cluster == *name)) {
         let known: Vec<_> = network.iter().map(|(cluster, _)| cluster.as_str()).collect();
@@ -88,6 +73,62 @@ pub(super) fn expose(lab: &LabName, args: &SkupperExposeArgs) -> Result<ExitCode
         })?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Clusters and namespaces whose sites are linked with this one, over however many others, and itself: by the
+/// objects, so that a link that has just been made or is down counts, too.
+fn linked(lab: &LabName, cluster: &str, namespace: &str) -> Result<BTreeSet<(String, String)>> {
+    let all = in_clusters(lab, None, async |_, store| {
+        Ok((store.list::<Site>(None).await?, store.list::<Link>(None).await?))
+    })?;
+    let place = |cluster: &str, namespace: Option<&String>| {
+        (cluster.to_owned(), namespace.cloned().unwrap_or_default())
+    };
+    let mut ends = BTreeMap::new();
+    let mut pairs = Vec::new();
+    for (name, objects) in &all {
+        let Ok((sites, _)) = objects else { continue };
+        for site in sites {
+            let own = place(name, site.metadata.namespace.as_ref());
+            let status = site.status.clone().unwrap_or_default();
+            for end in status.endpoints {
+                ends.insert((end.host, end.port), own.clone());
+            }
+            pairs.extend(
+                status.network.into_iter().map(|other| (own.clone(), (other.platform, other.namespace))),
+            );
+        }
+    }
+    for (name, objects) in &all {
+        let Ok((_, links)) = objects else { continue };
+        for link in links {
+            let own = place(name, link.metadata.namespace.as_ref());
+            let to =
+                link.spec.endpoints.iter().filter_map(|end| ends.get(&(end.host.clone(), end.port.clone())));
+            pairs.extend(to.map(|other| (own.clone(), other.clone())));
+        }
+    }
+    let here = (cluster.to_owned(), namespace.to_owned());
+    let has_site = all.iter().any(|(name, objects)| {
+        let sites = objects.as_ref().map(|(sites, _)| sites.as_slice()).unwrap_or_default();
+        name == cluster && sites.iter().any(|site| site.metadata.namespace.as_deref() == Some(namespace))
+    });
+    if !has_site {
+        let message = format!("there is no site in namespace {namespace} of {cluster}");
+        return Err(Hinted { message, hint: format!("`topo skupper init --cluster {cluster}`") }.into());
+    }
+    let mut network = BTreeSet::from([here]);
+    loop {
+        let before = network.len();
+        for (a, b) in &pairs {
+            if network.contains(a) || network.contains(b) {
+                network.extend([a.clone(), b.clone()]);
+            }
+        }
+        if network.len() == before {
+            return Ok(network);
+        }
+    }
 }
 
 /// Does something in one cluster.
