@@ -48,7 +48,12 @@ impl Lab {
         let (store, health) = (self.store.clone(), Health::default());
         health.announce(controllers::COMPONENT, ComponentKind::Builtin, "0");
         health.announce(scheduler::COMPONENT, ComponentKind::Builtin, "0");
-        let options = Options { identity: "C0e1".into(), ..Options::new("100.64.0.0/16".parse().unwrap()) };
+        let options = Options {
+            identity: "C0e1".into(),
+            // The nodes of this lab never say another word.
+            node_monitor_grace: Duration::from_secs(3600),
+            ..Options::new("100.64.0.0/16".parse().unwrap())
+        };
         self.control_plane = Some(tokio::spawn(async move {
             tokio::join!(
                 controllers::run(options, store.clone(), health.clone()),
