@@ -95,7 +95,7 @@ enum Stage {
 #[derive(Debug)]
 enum Running {
     /// Our own child.
-    Child(Process),
+    Child(Box<Process>),
     /// Those of a group whose first process is gone.
     Orphans(i32),
 }
@@ -329,7 +329,7 @@ impl Retired {
             number: Some(old.number),
             folder: Some(old.folder),
             sockets: old.sockets,
-            process: Running::Child(old.process),
+            process: Running::Child(Box::new(old.process)),
             stage,
         }
     }
