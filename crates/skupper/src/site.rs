@@ -1,6 +1,6 @@
 //! The task of a site: keeps its router as the plan says, and tells what the router sees.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::router_config::Config;
@@ -100,7 +100,7 @@ fn without_own_links(seen: &Observation) -> Network {
 /// Starts a router or finds the one that runs, and keeps it as it should be until it has to be another one.
 async fn hold(
     program: &Program,
-    folder: &PathBuf,
+    folder: &Path,
     target: &mut watch::Receiver<Target>,
     state: &watch::Sender<State>,
 ) -> Result<()> {
@@ -138,9 +138,9 @@ async fn hold(
             differs
         });
         // Level-triggered: whatever wakes, everything is compared.
-        match timeout(PERIOD, target.changed()).await {
-            Ok(Err(_)) => return std::future::pending().await,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = timeout(PERIOD, target.changed()).await {
+            // Nobody tells it anything any more: it is about to be dropped.
+            return std::future::pending().await;
         }
         if let Some(how) = process.ended() {
             return Err(Error::Router(format!("the router has ended: {how}")));

@@ -1,6 +1,6 @@
 //! Clusters that are linked by routers: linked, exposed, consumed, cut, killed, with tokens good and bad. With
 //! every router that there is: skrouterd where `KNETSIM_SKROUTERD` or `PATH` has one, and ours.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -187,7 +187,35 @@ fn three_sites(router: Router) {
     // Keys are for their owner.
     let key = "/run/lab/C0w1/skupper/default/certs/skupper-site-server/tls.key";
     assert_eq!(bench.ok(["exec", "C0w1", "--", "stat", "-c", "%a", key]).trim(), "600");
+    survives(bench);
 
+    // A cut link is told, and heals.
+    bench.ok(["link", "set", "C2s0", "t0", "--down"]);
+    refused(bench, "C2w1", "http://10.0.0.5:1028");
+    until(bench, "C2", "link", "from-c2", |link| link["status"]["status"] != "Ready");
+    bench.ok(["link", "set", "C2s0", "t0", "--up"]);
+    answers(bench, "C2w1", "http://10.0.0.5:1028", "hello from C0");
+
+    // Taken back, it is nowhere.
+    bench.ok(["skupper", "unexpose", "pod", "web", "--address", "svc1"]);
+    for (node, number) in [("C0w1", 3), ("C1w1", 4), ("C2w1", 5)] {
+        refused(bench, node, &format!("http://10.0.0.{number}:1028"));
+    }
+    assert_eq!(bench.run(["get", "--cluster", "C1", "service", "svc1"]).code, Some(1));
+    let again = bench.run(["skupper", "unexpose", "pod", "web", "--address", "svc1"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+
+    // A site that is deleted takes its router with it.
+    let pid = router_pid(bench, "C2w1");
+    bench.ok(["skupper", "delete", "--cluster", "C2"]);
+    wait_for("the end of the router", SOON, || {
+        let alive = bench.run(["exec", "C2w1", "--", "kill", "-0", &pid.to_string()]);
+        if alive.code == Some(0) { Err("it runs".into()) } else { Ok(()) }
+    });
+}
+
+/// Killed routers and agents, new certificates.
+fn survives(bench: &Bench) {
     // A killed router is started anew and brought back.
     let old = router_pid(bench, "C1w1");
     bench.ok(["exec", "C1w1", "--", "kill", "-9", &old.to_string()]);
@@ -224,30 +252,6 @@ fn three_sites(router: Router) {
     assert_eq!(fetch(bench, "C1w1", "http://10.0.0.4:1028").stdout.trim(), "hello from C0");
     bench.wait_ready();
     assert_eq!(router_pid(bench, "C0w1"), pids[0]);
-
-    // A cut link is told, and heals.
-    bench.ok(["link", "set", "C2s0", "t0", "--down"]);
-    refused(bench, "C2w1", "http://10.0.0.5:1028");
-    until(bench, "C2", "link", "from-c2", |link| link["status"]["status"] != "Ready");
-    bench.ok(["link", "set", "C2s0", "t0", "--up"]);
-    answers(bench, "C2w1", "http://10.0.0.5:1028", "hello from C0");
-
-    // Taken back, it is nowhere.
-    bench.ok(["skupper", "unexpose", "pod", "web", "--address", "svc1"]);
-    for (node, number) in [("C0w1", 3), ("C1w1", 4), ("C2w1", 5)] {
-        refused(bench, node, &format!("http://10.0.0.{number}:1028"));
-    }
-    assert_eq!(bench.run(["get", "--cluster", "C1", "service", "svc1"]).code, Some(1));
-    let again = bench.run(["skupper", "unexpose", "pod", "web", "--address", "svc1"]);
-    assert_eq!(again.code, Some(1), "{again:?}");
-
-    // A site that is deleted takes its router with it.
-    let pid = router_pid(bench, "C2w1");
-    bench.ok(["skupper", "delete", "--cluster", "C2"]);
-    wait_for("the end of the router", SOON, || {
-        let alive = bench.run(["exec", "C2w1", "--", "kill", "-0", &pid.to_string()]);
-        if alive.code == Some(0) { Err("it runs".into()) } else { Ok(()) }
-    });
 }
 
 /// Tokens that are good once, for a while, for their own site.

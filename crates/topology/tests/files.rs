@@ -61,6 +61,7 @@ fn counts_give_the_same_lab_as_the_list_of_the_default_file() {
     let text = "clusters: [{name: C0, workers: 3}, {name: C1, workers: 3}]";
     let mut default = load_default().unwrap();
     default.clusters.iter_mut().for_each(|cluster| cluster.manifests.clear());
+    default.site_links.clear();
     assert_eq!(load_str("lab.yaml", text, Path::new(".")).unwrap(), default);
 }
 
@@ -272,5 +273,26 @@ fn manifests_are_found_from_everywhere_those_that_are_compiled_in_too() {
         assert!(manifest(missing).is_err());
         let text = format!("manifests: [\"{missing}\"]\nclusters: [{{name: C0, workers: 1}}]\n");
         assert!(load_str("lab.yaml", &text, folder.path()).is_err(), "{missing}");
+    }
+}
+
+#[test]
+fn site_links_join_clusters_that_there_are() {
+    let load = |links: &str| {
+        let text =
+            format!("clusters: [{{name: C0, workers: 1}}, {{name: C1, workers: 1}}]\nsiteLinks: {links}\n");
+        load_str("lab.yaml", &text, Path::new("."))
+    };
+    let good = load("[{from: C1, to: C0}]").unwrap();
+    assert_eq!((good.site_links[0].from.as_str(), good.site_links[0].cost), ("C1", 1));
+    let table = [
+        ("[{from: C1, to: C7}]", "there is no cluster \"C7\""),
+        ("[{from: C1, to: C1}]", "a site is not linked to itself"),
+        ("[{from: C1, to: C0}, {from: C0, to: C1}]", "C0 and C1 are linked already"),
+        ("[{from: C1, to: C0, cost: 0}]", "a link costs at least 1"),
+    ];
+    for (links, why) in table {
+        let problems = load(links).unwrap_err().to_string();
+        assert!(problems.contains(why), "{links}: {problems}");
     }
 }
