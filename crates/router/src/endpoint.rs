@@ -21,6 +21,8 @@ use crate::{sasl, tls};
 
 /// skrouterd's default, which says nothing: ours then offers [`MAX_FRAME`].
 const DEFAULT_FRAME: u32 = 16384;
+/// As many connections as the kernel holds while the router is busy.
+const BACKLOG: u32 = 1024;
 /// TLS and SASL are done by then, or never.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connecting is given up after these in turn: a lost link shall be noticed soon when it is back, and a slow one
@@ -199,7 +201,7 @@ pub(crate) async fn bind(host: &str, port: u16) -> std::io::Result<TcpListener> 
             if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(|socket| {
                 socket.set_reuseaddr(true)?;
                 socket.bind(address)?;
-                socket.listen(1024)
+                socket.listen(BACKLOG)
             });
         match bound {
             Ok(listener) => return Ok(listener),

@@ -255,11 +255,8 @@ impl Engine {
         let mut peer =
             Peer { container: open.container_id.clone(), idle: open.idle_time_out, ..Peer::default() };
         for (key, value) in open.properties.iter().flat_map(|p| p.iter()) {
-            match (key.as_str(), value) {
-                ("qd.inter-router-cost", Value::Int(cost)) => {
-                    self.settings.cost = self.settings.cost.max(u32::try_from(*cost).unwrap_or(1));
-                }
-                _ => {}
+            if let ("qd.inter-router-cost", Value::Int(cost)) = (key.as_str(), value) {
+                self.settings.cost = self.settings.cost.max(u32::try_from(*cost).unwrap_or(1));
             }
         }
         peer.cost = self.settings.cost;

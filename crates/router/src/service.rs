@@ -8,21 +8,20 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use self::stream::Stream;
 use crate::amqp::frame::Outcome;
 use crate::amqp::section::{Annotations, Head, NO_Q2, OCTETS, STREAMING, put_stream};
 use crate::core::{Core, Origin};
+use crate::endpoint::bind;
 use crate::pipe::{Pipe, Wake};
 
 /// A port that is in use is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
 /// A server that does not answer is given up.
 const CONNECT: Duration = Duration::from_secs(5);
-/// As many connections as the kernel holds while the router is busy.
-const BACKLOG: u32 = 1024;
 
 /// What is counted of a service.
 #[derive(Debug, Default)]
@@ -123,7 +122,7 @@ impl Service {
     pub(crate) async fn listen(self: Rc<Self>) {
         loop {
             self.until_served(true).await;
-            let socket = match self.bind().await {
+            let socket = match bind(&self.host, self.port).await {
                 Ok(socket) => socket,
                 Err(error) => {
                     let trouble = format!("cannot listen on {}:{}: {error}", self.host, self.port);
@@ -167,25 +166,6 @@ impl Service {
             }
             changed.await;
         }
-    }
-
-    async fn bind(&self) -> std::io::Result<TcpListener> {
-        let host = if self.host.is_empty() { "0.0.0.0" } else { &self.host };
-        let mut last = std::io::Error::other("the host has no address");
-        for address in lookup_host((host, self.port)).await? {
-            let bound = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(
-                |socket| {
-                    socket.set_reuseaddr(true)?;
-                    socket.bind(address)?;
-                    socket.listen(BACKLOG)
-                },
-            );
-            match bound {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
     }
 
     async fn accept(self: &Rc<Self>, socket: &TcpListener) {

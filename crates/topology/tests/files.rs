@@ -41,7 +41,7 @@ fn the_default_lab_is_the_one_of_the_course() {
     );
     assert_eq!(default.switches().collect::<Vec<_>>(), ["t0", "C0s0", "C1s0"]);
     let mut of_file = conf("two-clusters.yaml");
-    for ((built_in, cluster), count) in default.clusters.iter().zip(&mut of_file.clusters).zip([3, 2]) {
+    for ((built_in, cluster), count) in default.clusters.iter().zip(&mut of_file.clusters).zip([4, 3]) {
         // The same files: the default lab has them compiled in.
         let names = [&built_in.manifests, &cluster.manifests]
             .map(|all| all.iter().map(|path| base(path)).collect::<Vec<_>>());

@@ -1,13 +1,15 @@
 //! Deliveries out: from pipes to frames.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::link::{Kind, Sending};
+use super::link::{Kind, Sender, Sending};
+use super::session::Session;
 use super::{Engine, Error};
 use crate::amqp::frame::{self, Disposition, Outcome, State, Transfer};
-use crate::mailbox::{Class, Delivery, LinkKey};
+use crate::mailbox::{Class, Delivery, LinkKey, Mailbox};
 use crate::pipe::{End, Wake};
 
 /// What a frame needs beside its payload: header and performative.
@@ -110,24 +112,8 @@ impl Engine {
         if session.out_window == 0 {
             return Ok(Step::Wait);
         }
-        if sender.sending.is_none() {
-            if sender.credit == 0 {
-                return Ok(Step::Wait);
-            }
-            let Some(delivery) = sender.queue.pop_front() else { return Ok(Step::Wait) };
-            sender.credit -= 1;
-            sender.count = sender.count.wrapping_add(1);
-            let id = session.next_delivery;
-            session.next_delivery = id.wrapping_add(1);
-            delivery.pipe.set_consumer(Wake::Link(mailbox, key));
-            sender.sending = Some(Sending {
-                head: Some(delivery.head).filter(|head| !head.is_empty()),
-                pipe: delivery.pipe,
-                id,
-                settled: delivery.settled,
-                started: false,
-                refused: false,
-            });
+        if sender.sending.is_none() && !begin(sender, session, mailbox, key) {
+            return Ok(Step::Wait);
         }
         let Some(sending) = &mut sender.sending else { return Ok(Step::Wait) };
         let ended = sending.pipe.ended();
@@ -245,4 +231,26 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Takes the next delivery of a link, if there is one and credit for it.
+fn begin(sender: &mut Sender, session: &mut Session, mailbox: Rc<Mailbox>, key: LinkKey) -> bool {
+    if sender.credit == 0 {
+        return false;
+    }
+    let Some(delivery) = sender.queue.pop_front() else { return false };
+    sender.credit -= 1;
+    sender.count = sender.count.wrapping_add(1);
+    let id = session.next_delivery;
+    session.next_delivery = id.wrapping_add(1);
+    delivery.pipe.set_consumer(Wake::Link(mailbox, key));
+    sender.sending = Some(Sending {
+        head: Some(delivery.head).filter(|head| !head.is_empty()),
+        pipe: delivery.pipe,
+        id,
+        settled: delivery.settled,
+        started: false,
+        refused: false,
+    });
+    true
 }
