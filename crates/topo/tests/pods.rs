@@ -379,7 +379,7 @@ fn a_second_agent_of_a_node_refuses() {
     let bench = lab();
     let args = "agent --cluster C0 --node C0w1 --address 10.0.0.3 --etcd http://10.1.0.1:2379 --folder /run/lab/C0w1 \
                 --network {} --service-network 100.64.0.0/16 --flannel builtin --flannel-plugin builtin \
-                --images /run/lab/images.yaml --logs /run/logs";
+                --images /run/lab/images.yaml --logs /run/logs --access-log /run/logs/ingress.log";
     let exe = bench.folder().join("topo");
     let mut words = vec!["exec", "C0w1", "--", exe.to_str().unwrap()];
     words.extend(args.split_whitespace());
