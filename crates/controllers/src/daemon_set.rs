@@ -1,6 +1,6 @@
 //! DaemonSets: one pod on each node.
 //!
-//! [`place`] says on which, [`plan`] what to do, this module looks and writes; the scheduler puts the pods
+//! [`place`] says on which, [`plan()`] what to do, this module looks and writes; the scheduler puts the pods
 //! there.
 
 mod place;

@@ -1,6 +1,6 @@
 //! StatefulSets: pods with numbers, made and replaced in their order.
 //!
-//! [`pod`] makes them, [`plan`] says which, this module looks and writes. Claims of volumes are written into the
+//! [`pod`] makes them, [`plan()`] says which, this module looks and writes. Claims of volumes are written into the
 //! pods as upstream does it, but nobody here makes volumes for them.
 
 mod plan;

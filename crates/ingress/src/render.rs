@@ -2,7 +2,7 @@
 //!
 //! Each server, location and upstream has a comment that names its object, and for each line it is known
 //! whose it is, so that what nginx says of a line can be said of an object. Text of users gets in only as a
-//! [`Word`]. Paths are relative to the folder of the file, so the text does not depend on where it is.
+//! `Word`. Paths are relative to the folder of the file, so the text does not depend on where it is.
 
 mod choice;
 mod head;
