@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -110,6 +111,10 @@ impl Process {
         let err = out.try_clone().map_err(fail(&log))?;
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).arg("-c").arg(config).current_dir(folder);
+        if !program.arguments.is_empty() {
+            // Ours is a part of `topo`, and called so in `ps`.
+            command.arg0("topo");
+        }
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         // Not a message for the supervisor of the agent.
         command.env_remove(runtime::notify::SOCKET);
