@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -97,6 +98,46 @@ impl Bench {
     /// When it fails.
     pub fn ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
         self.run(args).ok()
+    }
+
+    /// Runs `topo` with `input` on its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started, or does not read to the end.
+    #[must_use]
+    pub fn told<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>, input: &str) -> Outcome {
+        let mut command = self.command(args);
+        let line = format!("{command:?}");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = command.spawn().and_then(|mut child| {
+            if let Some(mut stdin) = child.stdin.take() {
+                stdin.write_all(input.as_bytes())?;
+            }
+            child.wait_with_output()
+        });
+        Outcome::of(output.unwrap_or_else(|e| panic!("{line}: {e}")), line)
+    }
+
+    /// `topo apply` of these documents, which must succeed; gives what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn apply(&self, documents: &str) -> String {
+        self.told(["apply", "-f", "-"], documents).ok()
+    }
+
+    /// Starts the default lab with this topology; its processes have these variables, too.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn up(&self, topology: &str, env: &[(&str, &str)]) {
+        let file = self.folder.join("lab.yaml");
+        fs::write(&file, topology).unwrap_or_else(|e| panic!("write {}: {e}", file.display()));
+        let mut command =
+            self.command([OsStr::new("up"), OsStr::new("-q"), OsStr::new("-f"), file.as_os_str()]);
+        let line = format!("{command:?}");
+        let output = command.envs(env.iter().copied()).output();
+        Outcome::of(output.unwrap_or_else(|e| panic!("{line}: {e}")), line).ok();
     }
 
     /// `topo status -o json` of the default lab.

@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -20,25 +19,12 @@ const TABLE: &str = include_str!("dns/table.txt");
 /// A lab that asks those resolvers for names of the world outside.
 fn lab(user: User, resolvers: &str) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), user);
-    let file = bench.folder().join("lab.yaml");
-    fs::write(&file, "clusters: [{name: C0, workers: 2}]\n").unwrap();
-    let mut up = bench.command(["up", "-q", "-f", file.to_str().unwrap()]);
-    let output = up.env("KNETSIM_RESOLVERS", resolvers).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    apply(&bench, OBJECTS);
+    bench.up("clusters: [{name: C0, workers: 2}]\n", &[("KNETSIM_RESOLVERS", resolvers)]);
+    bench.apply(OBJECTS);
     for pod in ["c1", "db-0", "db-1"] {
         bench.ok(["wait", &format!("pod/{pod}"), "--for=condition=Ready", "--timeout=60s"]);
     }
     bench
-}
-
-fn apply(bench: &Bench, text: &str) {
-    let mut command = bench.command(["apply", "-f", "-"]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
 }
 
 fn json(bench: &Bench, line: &str) -> Value {
@@ -154,16 +140,13 @@ fn every_row(bench: &Bench, how: &str) {
 /// What of an answer depends on how it is asked for.
 fn sizes_and_refusals(bench: &Bench) {
     let endpoints: Vec<String> = (1..=100).map(|n| format!("{{addresses: [172.17.0.{n}]}}")).collect();
-    apply(
-        bench,
-        &format!(
-            "{{apiVersion: v1, kind: Service, metadata: {{name: wide}}, spec: {{clusterIP: None}}}}\n---\n\
+    bench.apply(&format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: wide}}, spec: {{clusterIP: None}}}}\n---\n\
              {{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4,
                metadata: {{name: wide-1, labels: {{kubernetes.io/service-name: wide}}}},
                endpoints: [{}]}}\n",
-            endpoints.join(", ")
-        ),
-    );
+        endpoints.join(", ")
+    ));
     let dig = |options: &str| sh(bench, "C0/c1", &format!("dig wide.default.svc.cluster.local {options}"));
     wait_for("all endpoints", SOON, || {
         // dig asks again by TCP when an answer is cut off.
@@ -273,7 +256,7 @@ fn configure(bench: &Bench, lines: &str) {
         dns_pods(bench).iter().map(of).collect::<Vec<_>>()
     };
     let before = count();
-    apply(bench, &map);
+    bench.apply(&map);
     wait_for("the configuration read", SOON, || {
         let now = count();
         let read = now.iter().zip(&before).all(|(now, before)| now > before);
@@ -313,8 +296,7 @@ fn log_and_metrics(bench: &Bench) {
 
 /// Names of others, asked for where the Corefile says; here at a server of another zone.
 fn others(bench: &Bench) {
-    apply(
-        bench,
+    bench.apply(
         "{apiVersion: v1, kind: Pod, metadata: {name: far}, spec: {dnsPolicy: Default, containers: [{name: c,
           image: coredns, args: [--etcd, 'http://10.1.0.1:2379', --zone, example.org],
           readinessProbe: {httpGet: {path: /ready, port: 8181}}}]}}\n",
@@ -336,9 +318,7 @@ fn others(bench: &Bench) {
     assert!(said.contains("status: SERVFAIL"), "{said}");
     assert_eq!(dig("+short web.shop.svc.cluster.local"), "100.64.77.2\n");
     // A Corefile that makes no sense changes nothing, and says so.
-    apply(
-        bench,
-        "{apiVersion: v1, kind: ConfigMap, metadata: {name: coredns, namespace: kube-system}, data: {Corefile: '}'}}",
+    bench.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: coredns, namespace: kube-system}, data: {Corefile: '}'}}",
     );
     wait_for("the complaint", SOON, || {
         let said = logs(bench);
@@ -506,9 +486,7 @@ fn no_lookup_fails_for_good_whatever_ends() {
     made_more(&bench, "C0/c1", 50);
     assert_eq!(sh(&bench, "C0/c1", "dig +short web.shop.svc.cluster.local"), "100.64.77.2\n");
     signal("-CONT", etcd);
-    apply(
-        &bench,
-        "{apiVersion: v1, kind: Service, metadata: {name: late}, spec: {clusterIP: 100.64.77.9, ports: [{port: 80}]}}",
+    bench.apply("{apiVersion: v1, kind: Service, metadata: {name: late}, spec: {clusterIP: 100.64.77.9, ports: [{port: 80}]}}",
     );
     until(&bench, "C0/c1", "dig +short late.default.svc.cluster.local", "100.64.77.9\n");
 

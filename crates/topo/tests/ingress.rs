@@ -3,7 +3,6 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -17,19 +16,8 @@ const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 2}]\n";
 
 fn lab(user: User) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), user);
-    let file = bench.folder().join("lab.yaml");
-    fs::write(&file, LAB).unwrap();
-    bench.ok(["up", "-q", "-f", file.to_str().unwrap()]);
+    bench.up(LAB, &[]);
     bench
-}
-
-fn apply(bench: &Bench, manifest: &str) {
-    let mut command = bench.command(["apply", "-f", "-"]);
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.unwrap();
-    child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}\n{manifest}");
 }
 
 /// A pod that answers with its name, and a service of that name with these ports.
@@ -105,7 +93,7 @@ fn certificate(name: &str) -> PathBuf {
 fn ingresses_of_the_documentation(bench: &Bench) {
     let services =
         [("service1", &[80, 4200][..]), ("service2", &[80, 8080]), ("service3", &[80]), ("test", &[80])];
-    apply(bench, &services.map(|(name, ports)| service(name, ports)).concat());
+    bench.apply(&services.map(|(name, ports)| service(name, ports)).concat());
     let backend =
         |name: &str, port: u16| format!("backend: {{service: {{name: {name}, port: {{number: {port}}}}}}}");
     let prefix = |path: &str, name: &str, port: u16| {
@@ -119,18 +107,18 @@ fn ingresses_of_the_documentation(bench: &Bench) {
     // A minimal one, of the class that the page supposes.
     let minimal =
         format!("\ningressClassName: nginx-example\nrules:{}", http("", &[prefix("/testpath", "test", 80)]));
-    apply(bench, &ingress("minimal-ingress", &minimal));
+    bench.apply(&ingress("minimal-ingress", &minimal));
     until(bench, "http://10.0.0.3/testpath", "test");
     assert_eq!(ask(bench, "http://10.0.0.3/", &[]).0, 404);
     bench.ok(["delete", "ingress", "minimal-ingress"]);
 
     // Backed by a single service; all that no rule takes.
-    apply(bench, &ingress("test-ingress", "\ndefaultBackend: {service: {name: test, port: {number: 80}}}"));
+    bench.apply(&ingress("test-ingress", "\ndefaultBackend: {service: {name: test, port: {number: 80}}}"));
     until(bench, "http://any.example.com/any", "test");
 
     let fanout = [prefix("/foo", "service1", 4200), prefix("/bar", "service2", 8080)];
     let fanout = format!("\nrules:{}", http("foo.bar.com", &fanout));
-    apply(bench, &ingress("simple-fanout-example", &fanout));
+    bench.apply(&ingress("simple-fanout-example", &fanout));
     until(bench, "http://foo.bar.com/foo", "service1");
     assert_eq!(body(bench, "http://foo.bar.com/bar"), "service2");
     assert_eq!(body(bench, "http://foo.bar.com/other"), "test", "the default backend");
@@ -146,7 +134,7 @@ fn ingresses_of_the_documentation(bench: &Bench) {
     let everything = |host: &str, name: &str| http(host, &[prefix("/", name, 80)]);
     let names = [("first.bar.com", "service1"), ("second.bar.com", "service2"), ("", "service3")];
     let rules = names.map(|(host, name)| everything(host, name)).concat();
-    apply(bench, &ingress("name-virtual-host-ingress-no-third-host", &format!("\nrules:{rules}")));
+    bench.apply(&ingress("name-virtual-host-ingress-no-third-host", &format!("\nrules:{rules}")));
     until(bench, "http://first.bar.com/", "service1");
     assert_eq!(body(bench, "http://second.bar.com/x"), "service2");
     assert_eq!(body(bench, "http://third.bar.com/"), "service3");
@@ -163,7 +151,7 @@ fn ingresses_of_the_documentation(bench: &Bench) {
         "\ntls: [{{hosts: [https-example.foo.com], secretName: testsecret-tls}}]\nrules:{}",
         everything("https-example.foo.com", "service1")
     );
-    apply(bench, &[secret, ingress("tls-example-ingress", &spec)].concat());
+    bench.apply(&[secret, ingress("tls-example-ingress", &spec)].concat());
     let trusted = bench.folder().join("cert.pem");
     fs::copy(certificate("cert.pem"), &trusted).unwrap();
     let trusted = ["--cacert", trusted.to_str().unwrap()];
@@ -179,9 +167,7 @@ fn ingresses_of_the_documentation(bench: &Bench) {
 fn the_task_of_the_documentation(bench: &Bench) {
     for (name, image) in [("web", "hello-app:1.0"), ("web2", "hello-app:2.0")] {
         let labels = format!("{{app: {name}}}");
-        apply(
-            bench,
-            &format!(
+        bench.apply(&format!(
                 "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {labels}}}\n  \
                  template: {{metadata: {{labels: {labels}}}, spec: {{containers: [{{name: hello-app, image: gcr.io/google-samples/{image}}}]}}}}\n---\n\
                  apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: NodePort, selector: {labels}, ports: [{{port: 8080}}]}}\n"
@@ -199,9 +185,9 @@ fn the_task_of_the_documentation(bench: &Bench) {
             paths.join(", ")
         )
     };
-    apply(bench, &ingress("example-ingress", &spec(&[path("/", "web")])));
+    bench.apply(&ingress("example-ingress", &spec(&[path("/", "web")])));
     until(bench, "http://hello-world.example/", "Version: 1.0.0");
-    apply(bench, &ingress("example-ingress", &spec(&[path("/", "web"), path("/v2", "web2")])));
+    bench.apply(&ingress("example-ingress", &spec(&[path("/", "web"), path("/v2", "web2")])));
     until(bench, "http://hello-world.example/v2", "Version: 2.0.0");
     assert!(body(bench, "http://hello-world.example/").contains("Version: 1.0.0"));
 
@@ -249,13 +235,13 @@ fn traffic_splitting(bench: &Bench) {
             "\n- backendRefs: [{{name: foo-v1, port: 8080, weight: {one}}}, {{name: foo-v2, port: 8080, weight: {two}}}]"
         )
     };
-    apply(bench, &split(canary));
+    bench.apply(&split(canary));
     until(bench, "http://foo.example.com/", "foo-v1");
     assert_eq!(ask(bench, "http://foo.example.com/", &["-H", "traffic: test"]), (200, "foo-v2".into()));
-    apply(bench, &split(&weights(90, 10)));
+    bench.apply(&split(&weights(90, 10)));
     until(bench, "http://foo.example.com/", "foo-v2");
     until(bench, "http://foo.example.com/", "foo-v1");
-    apply(bench, &split(&weights(0, 1)));
+    bench.apply(&split(&weights(0, 1)));
     wait_for("all to the second", SOON, || {
         let answers: Vec<_> = (0..10).map(|_| body(bench, "http://foo.example.com/")).collect();
         if answers.iter().all(|answer| answer == "foo-v2") { Ok(()) } else { Err(format!("{answers:?}")) }
@@ -266,20 +252,14 @@ fn traffic_splitting(bench: &Bench) {
 /// gateway-api.sigs.k8s.io/guides: simple-gateway, http-routing, traffic-splitting.
 fn gateways_of_the_guides(bench: &Bench) {
     let names = ["foo-svc", "bar-svc", "bar-svc-canary", "foo-v1", "foo-v2"];
-    apply(
-        bench,
-        &[names.map(|name| service(name, &[8080])).concat(), service("example-svc", &[80])].concat(),
-    );
+    bench.apply(&[names.map(|name| service(name, &[8080])).concat(), service("example-svc", &[80])].concat());
     let prod_web =
         gateway("prod-web", "example", "name: prod-web-gw, allowedRoutes: {namespaces: {from: Same}}");
-    apply(bench, &prod_web);
-    apply(
-        bench,
-        &route(
-            "foo",
-            "\nparentRefs: [{name: prod-web}]\nrules: [{backendRefs: [{name: foo-svc, port: 8080}]}]",
-        ),
-    );
+    bench.apply(&prod_web);
+    bench.apply(&route(
+        "foo",
+        "\nparentRefs: [{name: prod-web}]\nrules: [{backendRefs: [{name: foo-svc, port: 8080}]}]",
+    ));
     until(bench, "http://anything.example.com/any", "foo-svc");
     wait_for("the gateway's address", SOON, || {
         let gateway = get(bench, &["gateway", "prod-web"]);
@@ -319,7 +299,7 @@ rules: [{backendRefs: [{name: example-svc, port: 80}]}]";
         route("foo-route", login),
         route("bar-route", env),
     ];
-    apply(bench, &objects.concat());
+    bench.apply(&objects.concat());
     until(bench, "http://bar.example.com/", "bar-svc");
     until(bench, "http://foo.example.com/login", "foo-svc");
     until(bench, "http://example.com/", "example-svc");
@@ -389,7 +369,7 @@ const LOAD: &str = "while ! [ -e /run/enough ]; do \
 #[test]
 fn no_request_fails_while_pods_roll_and_nginx_is_back_when_it_was_killed() {
     let bench = lab(User::Own);
-    apply(&bench, WEB);
+    bench.apply(WEB);
     bench.ok(["rollout", "status", "deployment/web", "--timeout", "60s"]);
     until(&bench, "http://web.example/", "");
     let clients: Vec<_> = (0..2)
@@ -405,7 +385,7 @@ fn no_request_fails_while_pods_roll_and_nginx_is_back_when_it_was_killed() {
             let other = format!(
                 "\nrules: [{{host: h{i}{j}.example, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}}}]"
             );
-            apply(&bench, &ingress("other", &other));
+            bench.apply(&ingress("other", &other));
             until(&bench, &format!("http://h{i}{j}.example/"), "");
         }
         bench.ok(["rollout", "status", "deployment/web", "--timeout", "60s"]);
@@ -446,7 +426,7 @@ fn no_request_fails_while_pods_roll_and_nginx_is_back_when_it_was_killed() {
         let is_new = now.is_some_and(|now| now != agent);
         if is_new && bench.run(["status"]).code == Some(0) { Ok(()) } else { Err(format!("{now:?}")) }
     });
-    apply(&bench, &ingress("other", "\ndefaultBackend: {service: {name: web, port: {number: 80}}}"));
+    bench.apply(&ingress("other", "\ndefaultBackend: {service: {name: web, port: {number: 80}}}"));
     until(&bench, "http://new.example/", "");
 }
 

@@ -1,7 +1,7 @@
 //! Kubernetes' objects as users of kubectl meet them, in a real cluster's etcd.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -51,13 +51,8 @@ fn topo(bench: &Bench, line: &str) -> Outcome {
 
 /// `topo apply -f -` with this text; gives what it printed, complaints included, and the exit status.
 fn apply(bench: &Bench, text: &str) -> (String, Option<i32>) {
-    let mut command = bench.command(["apply", "-f", "-"]);
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (String::from_utf8(said).unwrap(), output.status.code())
+    let outcome = bench.told(["apply", "-f", "-"], text);
+    (outcome.stdout + &outcome.stderr, outcome.code)
 }
 
 fn json(outcome: Outcome) -> Value {

@@ -1,10 +1,7 @@
 //! What pods see of files: the machine's, which stay as they are, and their volumes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,19 +13,8 @@ const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 1}]\n";
 
 fn lab(user: User) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), user);
-    let file = bench.folder().join("lab.yaml");
-    fs::write(&file, LAB).unwrap();
-    bench.ok(["up", "-q", "-f", file.to_str().unwrap()]);
+    bench.up(LAB, &[]);
     bench
-}
-
-fn apply(bench: &Bench, manifest: &str) {
-    let mut command = bench.command(["apply", "-f", "-"]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
 }
 
 /// A pod on the worker, with containers `a` and, if there are mounts for it, `b`.
@@ -69,7 +55,7 @@ fn traces(bench: &Bench) -> String {
 
 fn writes_stay_in_the_pod(user: User) {
     let bench = lab(user);
-    apply(&bench, &(pod("one", "", "", None) + &pod("two", "", "", None)));
+    bench.apply(&(pod("one", "", "", None) + &pod("two", "", "", None)));
     ready(&bench, "one");
     ready(&bench, "two");
     let name = format!("knetsim-{}", std::process::id());
@@ -137,7 +123,7 @@ fn volumes_are_seen(user: User) {
     let b = "command: [sh, -c, 'until cat /b/word; do sleep 0.1; done; touch /x 2>/dev/null || echo sealed; exec sleep 1000'], \
              securityContext: {readOnlyRootFilesystem: true}, \
              volumeMounts: [{name: shared, mountPath: /b, subPath: part}]";
-    apply(&bench, &(OBJECTS.to_owned() + &pod("c1", volumes, a, Some(b))));
+    bench.apply(&(OBJECTS.to_owned() + &pod("c1", volumes, a, Some(b))));
     ready(&bench, "c1");
     // Two containers share one.
     sh(&bench, "C0/c1", "echo hello > /data/part/new && mv /data/part/new /data/part/word");
@@ -152,8 +138,7 @@ fn volumes_are_seen(user: User) {
                   ls -A /run/.volumes; test -x /host/bin/env";
     assert_eq!(sh(&bench, "C0/c1", script), "red9reds3cret\n400\n777\napp=\"c1\"\n1048576\n");
     // It changes for all of it, and not for a part (kubernetes' documentation, "Mounted ConfigMaps are updated").
-    apply(
-        &bench,
+    bench.apply(
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {colour: green, new: 'yes'}}\n",
     );
     wait_for("the change", SOON, || {
@@ -180,15 +165,12 @@ fn volumes_are_what_the_manifest_says_without_privileges() {
 #[test]
 fn a_pod_waits_for_what_its_volumes_are_made_of() {
     let bench = lab(User::Own);
-    apply(
-        &bench,
-        &pod(
-            "c1",
-            "{name: config, configMap: {name: settings}}",
-            "volumeMounts: [{name: config, mountPath: /c}]",
-            None,
-        ),
-    );
+    bench.apply(&pod(
+        "c1",
+        "{name: config, configMap: {name: settings}}",
+        "volumeMounts: [{name: config, mountPath: /c}]",
+        None,
+    ));
     wait_for("the event", SOON, || {
         let events = bench.ok(["get", "events"]);
         let told = events.contains("FailedMount")
@@ -199,7 +181,7 @@ fn a_pod_waits_for_what_its_volumes_are_made_of() {
     });
     let state = &get(&bench, "c1")["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
     assert_eq!(state, "ContainerCreating");
-    apply(&bench, OBJECTS);
+    bench.apply(OBJECTS);
     ready(&bench, "c1");
     assert_eq!(sh(&bench, "C0/c1", "cat /c/colour"), "red");
 }

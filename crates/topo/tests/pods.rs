@@ -1,24 +1,25 @@
 //! Pods: made, reached, restarted, adopted, ended, with everything that can go wrong on the way.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/pods.rs"]
+mod support;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 use testkit::topo::{Bench, User};
 use testkit::wait_for;
 
-const SOON: Duration = Duration::from_secs(60);
+use support::{
+    SOON, agent, get, gone, idle, is_ready, kill, main_container, ping, plugin, pod, ready, sh, until,
+};
+
 const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 2}]\n";
 
 fn lab_as(user: User, topology: &str) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), user);
-    start(&bench, topology, &[]);
+    bench.up(topology, &[]);
     bench
 }
 
@@ -26,74 +27,8 @@ fn lab() -> Bench {
     lab_as(User::Own, LAB)
 }
 
-fn start(bench: &Bench, topology: &str, env: &[(&str, &str)]) {
-    let file = bench.folder().join("lab.yaml");
-    fs::write(&file, topology).unwrap();
-    let mut command = bench.command(["up", "-q", "-f", file.to_str().unwrap()]);
-    let output = command.envs(env.iter().copied()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
-fn apply(bench: &Bench, manifest: &str) {
-    let mut command = bench.command(["apply", "-f", "-"]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
-fn pod(name: &str, node: &str, rest: &str) -> String {
-    format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{nodeName: {node}, {rest}}}}}\n---\n"
-    )
-}
-
-fn idle(name: &str, node: &str) -> String {
-    pod(name, node, "containers: [{name: main, image: netshoot}]")
-}
-
-fn get(bench: &Bench, name: &str) -> Value {
-    let outcome = bench.run(["get", "pod", name, "-o", "json"]);
-    serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null)
-}
-
-fn until(bench: &Bench, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-    let mut last = Value::Null;
-    wait_for(what, SOON, || {
-        last = get(bench, name);
-        if condition(&last) { Ok(()) } else { Err(format!("{name}: {:#}", last["status"])) }
-    });
-    last
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
-}
-
-fn ready(bench: &Bench, name: &str) -> String {
-    let pod = until(bench, name, "the pod ready", is_ready);
-    pod["status"]["podIP"].as_str().unwrap().to_owned()
-}
-
-fn main_container(pod: &Value) -> &Value {
-    &pod["status"]["containerStatuses"][0]
-}
-
 fn waits_for(pod: &Value, reason: &str) -> bool {
     main_container(pod)["state"]["waiting"]["reason"] == reason
-}
-
-fn gone(bench: &Bench, name: &str) {
-    wait_for("the pod gone", SOON, || {
-        let pod = get(bench, name);
-        if pod.is_null() { Ok(()) } else { Err(format!("{:#}", pod["status"])) }
-    });
-}
-
-fn sh(bench: &Bench, node: &str, script: &str) -> String {
-    bench.ok(["exec", node, "--", "sh", "-c", script])
 }
 
 /// Everything that pods leave in a lab.
@@ -104,10 +39,6 @@ fn traces(bench: &Bench) -> String {
         "ls /run/netns /run/lab/pods /etc/netns; ls /run/lab/*/cni/cache/results /run/lab/*/cni/networks/* \
          /run/lab/*/cni/flannel | grep -v last_reserved; ls /sys/class/net",
     )
-}
-
-fn ping(bench: &Bench, pod: &str, address: &str) {
-    bench.ok(["exec", pod, "--", "ping", "-c1", "-W5", address]);
 }
 
 /// A ping that goes on, ten times a second.
@@ -133,16 +64,8 @@ impl Ping {
     }
 }
 
-fn kill(signal: &str, pid: i64) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
-}
-
-fn agent(bench: &Bench) -> i64 {
-    bench.status()["clusters"][0]["workers"][0]["pid"].as_i64().unwrap()
-}
-
 fn across_workers(bench: &Bench) {
-    apply(bench, &(idle("c1", "C0w1") + &idle("c2", "C0w2") + &idle("c3", "C0w2")));
+    bench.apply(&(idle("c1", "C0w1") + &idle("c2", "C0w2") + &idle("c3", "C0w2")));
     let addresses = ["c1", "c2", "c3"].map(|name| ready(bench, name));
     for from in ["C0/c1", "C0/default/c2", "C0/c3", "C0w1", "C0w2"] {
         for to in &addresses {
@@ -212,8 +135,7 @@ fn containers_are_restarted_by_their_policy() {
     let command =
         |script: &str| format!("containers: [{{name: main, image: busybox, command: [sh, -c, {script:?}]}}]");
     let policy = |policy: &str, script: &str| format!("restartPolicy: {policy}, {}", command(script));
-    apply(
-        &bench,
+    bench.apply(
         &[
             pod("crash", "C0w1", &command("echo run; exit 3")),
             pod("failed", "C0w1", &policy("Never", "exit 4")),
@@ -257,9 +179,7 @@ fn containers_are_restarted_by_their_policy() {
 fn probes_decide_on_readiness_and_restarts() {
     let bench = lab();
     let probe = "httpGet: {path: /, port: web}, periodSeconds: 1";
-    apply(
-        &bench,
-        &[
+    bench.apply(&[
             pod(
                 "web",
                 "C0w1",
@@ -308,24 +228,24 @@ fn deletion_waits_for_the_containers_and_no_longer_than_their_grace() {
              containers: [{{name: main, image: busybox, command: [sh, -c, {script:?}]}}]"
         )
     };
-    apply(&bench, &(pod("stubborn", "C0w1", &run(stubborn, 2)) + &pod("polite", "C0w2", &run(polite, 1000))));
+    bench.apply(&(pod("stubborn", "C0w1", &run(stubborn, 2)) + &pod("polite", "C0w2", &run(polite, 1000))));
     ready(&bench, "stubborn");
     ready(&bench, "polite");
     bench.ok(["delete", "pod", "polite", "stubborn"]);
     gone(&bench, "polite");
     gone(&bench, "stubborn");
     // By force: the object goes at once, what it stands for soon after.
-    apply(&bench, &pod("stubborn", "C0w1", &run(stubborn, 1000)));
+    bench.apply(&pod("stubborn", "C0w1", &run(stubborn, 1000)));
     ready(&bench, "stubborn");
     bench.ok(["delete", "pod", "stubborn", "--force", "--grace-period=0"]);
-    apply(&bench, &idle("stubborn", "C0w1"));
+    bench.apply(&idle("stubborn", "C0w1"));
     ready(&bench, "stubborn");
 }
 
 #[test]
 fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
     let bench = lab();
-    apply(&bench, &(idle("c1", "C0w1") + &idle("c2", "C0w2") + &idle("c3", "C0w1")));
+    bench.apply(&(idle("c1", "C0w1") + &idle("c2", "C0w2") + &idle("c3", "C0w1")));
     let address = ready(&bench, "c1");
     ready(&bench, "c2");
     ready(&bench, "c3");
@@ -364,7 +284,7 @@ fn a_killed_agent_adopts_its_pods_and_no_packet_is_lost() {
 #[test]
 fn a_killed_sandbox_is_made_anew() {
     let bench = lab();
-    apply(&bench, &idle("c1", "C0w1"));
+    bench.apply(&idle("c1", "C0w1"));
     ready(&bench, "c1");
     sh(&bench, "C0w1", "pkill -KILL -f 'topo shim .*/C0-c1$'");
     until(&bench, "c1", "another sandbox", |pod| {
@@ -388,40 +308,13 @@ fn a_second_agent_of_a_node_refuses() {
     assert!(refused.stderr.contains("another agent runs for C0w1"), "{refused:?}");
 }
 
-/// A folder with a plugin `bridge` that runs `script` before the real one.
-fn plugin(bench: &Bench, script: &str) -> String {
-    let folder = bench.folder().join("plugins");
-    fs::create_dir_all(&folder).unwrap();
-    let real = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"].map(PathBuf::from);
-    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).unwrap();
-    let text = format!("#!/bin/bash\n{script}\nexec {}/bridge\n", real.display());
-    // Written aside: a file that is open for writing cannot be executed, and other tests fork meanwhile.
-    let (new, path) = (folder.join("new"), folder.join("bridge"));
-    assert!(
-        Command::new("sh")
-            .args(["-c", "cat > \"$1\"", "sh"])
-            .arg(&new)
-            .stdin(Stdio::piped())
-            .spawn()
-            .and_then(|mut child| {
-                child.stdin.take().unwrap().write_all(text.as_bytes())?;
-                child.wait()
-            })
-            .unwrap()
-            .success()
-    );
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(new, &path).unwrap();
-    folder.display().to_string()
-}
-
 #[test]
 fn a_plugin_that_fails_shows_in_the_status_and_is_tried_again() {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own);
     let broken = "[ $CNI_COMMAND = ADD ] || exec true\n";
     let path = plugin(&bench, &format!("{broken}echo out of order; exit 7"));
-    start(&bench, LAB, &[("KNETSIM_CNI_PATH", &path)]);
-    apply(&bench, &idle("c1", "C0w1"));
+    bench.up(LAB, &[("KNETSIM_CNI_PATH", &path)]);
+    bench.apply(&idle("c1", "C0w1"));
     let trouble = |said: &str| {
         let said = said.to_owned();
         move |pod: &Value| {
@@ -447,7 +340,7 @@ fn a_plugin_that_fails_shows_in_the_status_and_is_tried_again() {
     bench.ok(["delete", "pod", "c1"]);
     gone(&bench, "c1");
     plugin(&bench, "");
-    apply(&bench, &idle("c1", "C0w1"));
+    bench.apply(&idle("c1", "C0w1"));
     ready(&bench, "c1");
 }
 
@@ -455,9 +348,9 @@ fn a_plugin_that_fails_shows_in_the_status_and_is_tried_again() {
 fn a_pool_that_is_exhausted_says_so_and_has_room_again() {
     let topology = "podNetwork: {Network: 11.0.0.0/16, SubnetLen: 30, Backend: {Type: vxlan, VNI: 100}}\n";
     let bench = lab_as(User::Own, &format!("{topology}{LAB}"));
-    apply(&bench, &idle("c1", "C0w1"));
+    bench.apply(&idle("c1", "C0w1"));
     ready(&bench, "c1");
-    apply(&bench, &idle("c2", "C0w1"));
+    bench.apply(&idle("c2", "C0w1"));
     until(&bench, "c2", "no address", |pod| {
         let message = main_container(pod)["state"]["waiting"]["message"].as_str().unwrap_or_default();
         message.contains("no IP addresses available")
@@ -477,9 +370,9 @@ fn five_hundred_pods_come_and_go_through_random_failures_and_nothing_leaks() {
             "case $((RANDOM % 12)) in 0) exit 3;; 1) [ $CNI_COMMAND = DEL ] || {{ echo nonsense; exit 0; }};; 2) {real}; $R/bridge > /dev/null; exit 1;; esac"
         ),
     );
-    start(&bench, LAB, &[("KNETSIM_CNI_PATH", &path)]);
+    bench.up(LAB, &[("KNETSIM_CNI_PATH", &path)]);
     // The bridges come with the first pods, and stay.
-    apply(&bench, &(idle("first", "C0w1") + &idle("second", "C0w2")));
+    bench.apply(&(idle("first", "C0w1") + &idle("second", "C0w2")));
     ready(&bench, "first");
     ready(&bench, "second");
     bench.ok(["delete", "pod", "--all"]);
@@ -490,7 +383,7 @@ fn five_hundred_pods_come_and_go_through_random_failures_and_nothing_leaks() {
         let names: Vec<String> = (0..100).map(|i| format!("p{round}-{i}")).collect();
         let manifest: String =
             names.iter().enumerate().map(|(i, name)| idle(name, ["C0w1", "C0w2"][i % 2])).collect();
-        apply(&bench, &manifest);
+        bench.apply(&manifest);
         wait_for("all pods ready", SOON * 2, || {
             let pods: Value = serde_json::from_str(&bench.ok(["get", "pods", "-o", "json"])).unwrap();
             let states: BTreeMap<_, _> = pods["items"]

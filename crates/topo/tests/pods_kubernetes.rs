@@ -1,9 +1,6 @@
 //! Pods' lives where Kubernetes is particular: policies, hooks, sidecars, graces.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::fs;
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,23 +11,18 @@ const SOON: Duration = Duration::from_secs(60);
 
 fn lab() -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own);
-    let file = bench.folder().join("lab.yaml");
-    fs::write(&file, "dns: false\nclusters: [{name: C0, workers: 1}]\n").unwrap();
-    bench.ok(["up", "-q", "-f", file.to_str().unwrap()]);
+    bench.up("dns: false\nclusters: [{name: C0, workers: 1}]\n", &[]);
     bench
 }
 
 fn apply(bench: &Bench, pods: &[(&str, &str)]) {
-    let mut child =
-        bench.command(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    for (name, spec) in pods {
-        let pod = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{nodeName: C0w1, {spec}}}}}\n---\n"
-        );
-        child.stdin.as_mut().unwrap().write_all(pod.as_bytes()).unwrap();
-    }
-    drop(child.stdin.take());
-    assert!(child.wait().unwrap().success());
+    let documents: String = pods
+        .iter()
+        .map(|(name, spec)| {
+            format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{nodeName: C0w1, {spec}}}}}\n---\n")
+        })
+        .collect();
+    bench.apply(&documents);
 }
 
 /// A shell as the only container, with more of its spec before the script.

@@ -1,127 +1,20 @@
 //! What pods hold is kept, and given back, whatever ends between.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+#[path = "support/pods.rs"]
+mod support;
 
-use serde_json::Value;
+use std::fs;
+
 use testkit::topo::{Bench, User};
 use testkit::wait_for;
 
-const SOON: Duration = Duration::from_secs(60);
+use support::{SOON, agent, get, gone, idle, is_ready, kill, main_container, ping, plugin, ready, sh, until};
+
 const LAB: &str = "dns: false\nclusters: [{name: C0, workers: 2}]\n";
 
-fn start(bench: &Bench, topology: &str, env: &[(&str, &str)]) {
-    let file = bench.folder().join("lab.yaml");
-    fs::write(&file, topology).unwrap();
-    let mut command = bench.command(["up", "-q", "-f", file.to_str().unwrap()]);
-    let output = command.envs(env.iter().copied()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
-fn apply(bench: &Bench, manifest: &str) {
-    let mut command = bench.command(["apply", "-f", "-"]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
-fn pod(name: &str, node: &str, rest: &str) -> String {
-    format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{nodeName: {node}, {rest}}}}}\n---\n"
-    )
-}
-
-fn idle(name: &str, node: &str) -> String {
-    pod(name, node, "containers: [{name: main, image: netshoot}]")
-}
-
-fn get(bench: &Bench, name: &str) -> Value {
-    let outcome = bench.run(["get", "pod", name, "-o", "json"]);
-    serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null)
-}
-
-fn until(bench: &Bench, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-    let mut last = Value::Null;
-    wait_for(what, SOON, || {
-        last = get(bench, name);
-        if condition(&last) { Ok(()) } else { Err(format!("{name}: {:#}", last["status"])) }
-    });
-    last
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
-}
-
-fn ready(bench: &Bench, name: &str) -> String {
-    let pod = until(bench, name, "the pod ready", is_ready);
-    pod["status"]["podIP"].as_str().unwrap().to_owned()
-}
-
-fn main_container(pod: &Value) -> &Value {
-    &pod["status"]["containerStatuses"][0]
-}
-
-fn gone(bench: &Bench, name: &str) {
-    wait_for("the pod gone", SOON, || {
-        let pod = get(bench, name);
-        if pod.is_null() { Ok(()) } else { Err(format!("{:#}", pod["status"])) }
-    });
-}
-
-fn sh(bench: &Bench, node: &str, script: &str) -> String {
-    bench.ok(["exec", node, "--", "sh", "-c", script])
-}
-
-fn ping(bench: &Bench, pod: &str, address: &str) {
-    bench.ok(["exec", pod, "--", "ping", "-c1", "-W5", address]);
-}
-
-fn kill(signal: &str, pid: i64) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
-}
-
-fn agent(bench: &Bench) -> i64 {
-    bench.status()["clusters"][0]["workers"][0]["pid"].as_i64().unwrap()
-}
-
-/// A folder with a plugin `bridge` that runs `script` before the real one.
-fn plugin(bench: &Bench, script: &str) -> String {
-    let folder = bench.folder().join("plugins");
-    fs::create_dir_all(&folder).unwrap();
-    let real = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"].map(PathBuf::from);
-    let real = real.into_iter().find(|folder| folder.join("bridge").exists()).unwrap();
-    let text = format!("#!/bin/bash\n{script}\nexec {}/bridge\n", real.display());
-    // Written aside: a file that is open for writing cannot be executed, and other tests fork meanwhile.
-    let (new, path) = (folder.join("new"), folder.join("bridge"));
-    assert!(
-        Command::new("sh")
-            .args(["-c", "cat > \"$1\"", "sh"])
-            .arg(&new)
-            .stdin(Stdio::piped())
-            .spawn()
-            .and_then(|mut child| {
-                child.stdin.take().unwrap().write_all(text.as_bytes())?;
-                child.wait()
-            })
-            .unwrap()
-            .success()
-    );
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(new, &path).unwrap();
-    folder.display().to_string()
-}
-
 fn lab(env: &[(&str, &str)], bench: Bench) -> Bench {
-    start(&bench, LAB, env);
+    bench.up(LAB, env);
     bench
 }
 
@@ -161,7 +54,7 @@ fn a_network_is_given_back_by_the_agent_after_the_one_that_began() {
     );
     let path = plugin(&bench, &script);
     let bench = lab(&[("KNETSIM_CNI_PATH", &path)], bench);
-    apply(&bench, &(idle("c1", "C0w1") + &idle("c2", "C0w1")));
+    bench.apply(&(idle("c1", "C0w1") + &idle("c2", "C0w1")));
     let kept = ready(&bench, "c2");
     ready(&bench, "c1");
     fs::write(&broken, "").unwrap();
@@ -186,7 +79,7 @@ fn a_network_is_given_back_by_the_agent_after_the_one_that_began() {
 #[test]
 fn a_pod_whose_sandbox_died_unseen_keeps_its_new_address() {
     let bench = lab(&[], Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own));
-    apply(&bench, &idle("c1", "C0w1"));
+    bench.apply(&idle("c1", "C0w1"));
     ready(&bench, "c1");
     let before = main_container(&get(&bench, "c1"))["containerID"].clone();
     without_agent(&bench, || drop(sh(&bench, "C0w2", "pkill -KILL -f 'topo shim .*/C0-c1$'")));
@@ -201,7 +94,7 @@ fn a_pod_whose_sandbox_died_unseen_keeps_its_new_address() {
 #[test]
 fn another_network_is_for_new_pods_and_cuts_nobody_off() {
     let bench = lab(&[], Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own));
-    apply(&bench, &idle("c1", "C0w1"));
+    bench.apply(&idle("c1", "C0w1"));
     let address = ready(&bench, "c1");
     let before = main_container(&get(&bench, "c1"))["containerID"].clone();
     let conflist = r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge", "bridge": "br9",
@@ -209,7 +102,7 @@ fn another_network_is_for_new_pods_and_cuts_nobody_off() {
         "dataDir": "/run/lab/C0w1/cni/networks"}}]}"#;
     let file = "/run/lab/C0w1/cni/net.d/00-other.conflist";
     without_agent(&bench, || drop(sh(&bench, "C0w1", &format!("echo '{conflist}' > {file}"))));
-    apply(&bench, &idle("c2", "C0w1"));
+    bench.apply(&idle("c2", "C0w1"));
     assert!(ready(&bench, "c2").starts_with("10.99.0."));
     let pod = get(&bench, "c1");
     assert!(is_ready(&pod), "{pod:#}");
@@ -229,7 +122,7 @@ fn another_network_is_for_new_pods_and_cuts_nobody_off() {
 fn a_pod_may_have_the_longest_name() {
     let bench = lab(&[], Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own));
     let name = "x".repeat(253);
-    apply(&bench, &idle(&name, "C0w1"));
+    bench.apply(&idle(&name, "C0w1"));
     let address = ready(&bench, &name);
     ping(&bench, "C0w2", &address);
     bench.ok(["logs", &format!("C0/{name}")]);

@@ -2,10 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -76,13 +75,8 @@ spec: {publishNotReadyAddresses: true, selector: {app: never}, ports: [{port: 80
 
 fn lab() -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own);
-    let file = bench.folder().join("lab.yaml");
-    fs::write(&file, LAB).unwrap();
-    bench.ok(["up", "-q", "-f", file.to_str().unwrap()]);
-    let mut command = bench.command(["apply", "-f", "-"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(OBJECTS.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
+    bench.up(LAB, &[]);
+    bench.apply(OBJECTS);
     bench.ok(["wait", "--for=condition=Ready", "pod/a", "pod/b", "--timeout", "90s"]);
     bench
 }

@@ -1,9 +1,6 @@
 //! A lab, and what the tests of this folder do in it.
 
 use std::fmt::Debug;
-use std::fs;
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -21,9 +18,7 @@ impl Lab {
     /// Starts what a topology file describes.
     pub(crate) fn start(topology: &str) -> Self {
         let bench = Bench::new(env!("CARGO_BIN_EXE_topo"), User::Own);
-        let file = bench.folder().join("lab.yaml");
-        fs::write(&file, topology).unwrap();
-        bench.ok(["up", "-q", "-f", file.to_str().unwrap()]);
+        bench.up(topology, &[]);
         Self { bench }
     }
 
@@ -39,12 +34,8 @@ impl Lab {
 
     /// `topo apply -f -` with this text; what it printed, complaints included.
     pub(crate) fn apply(&self, text: &str) -> String {
-        let mut command = self.bench.command(["apply", "-f", "-"]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = child.unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+        let outcome = self.bench.told(["apply", "-f", "-"], text);
+        outcome.stdout + &outcome.stderr
     }
 
     /// `topo get … -o json`.
