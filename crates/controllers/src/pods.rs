@@ -10,6 +10,9 @@ use api::types::jiff::Timestamp;
 
 use crate::meta::Meta;
 
+/// As many pods are made or deleted at once (`BurstReplicas` of the ReplicaSet controller).
+pub(crate) const BURST: usize = 500;
+
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
 }

@@ -59,7 +59,8 @@ impl Word {
             match part {
                 Part::Text(part) => text.push_str(&part.replace('$', &format!("${{{DOLLAR}}}"))),
                 // Braces only where the next piece would be taken for a part of the name.
-                Part::Variable(name) if joins(parts.get(i + 1)) => {
+                // A capture has one digit and takes no braces.
+                Part::Variable(name) if !is_capture(name) && joins(parts.get(i + 1)) => {
                     let _ = write!(text, "${{{name}}}");
                 }
                 Part::Variable(name) => {
@@ -69,6 +70,10 @@ impl Word {
         }
         Self(quoted(&text))
     }
+}
+
+fn is_capture(name: &str) -> bool {
+    name.len() == 1 && name.as_bytes()[0].is_ascii_digit()
 }
 
 fn joins(next: Option<&Part<'_>>) -> bool {
@@ -140,6 +145,16 @@ pub(crate) fn refusal(text: &str) -> Option<&'static str> {
     (text.len() + dollars + escapes > MOST).then_some("it is too long")
 }
 
+/// Why a regular expression of a user cannot be in the file, if it cannot. A named group is a variable of the whole
+/// file, and empties the one of that name on which others rely.
+pub(crate) fn refusal_of_pattern(pattern: &str) -> Option<&'static str> {
+    let named = ["(?<", "(?P<", "(?'"].iter().any(|open| {
+        let mut found = pattern.match_indices(open);
+        found.any(|(at, _)| !["(?<=", "(?<!"].iter().any(|look| pattern[at..].starts_with(look)))
+    });
+    if named { Some("it has a named group") } else { refusal(pattern) }
+}
+
 /// Text as a part of a regular expression that means this very text (pcre2pattern(3)).
 pub(crate) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
@@ -180,6 +195,8 @@ mod tests {
         let parts = [Part::Text("https://"), Part::Variable("host"), Part::Text("a$"), Part::Variable("uri")];
         assert_eq!(Word::of(&parts).to_string(), "\"https://${host}a${dollar}$uri\"");
         assert_eq!(Word::variable("host").to_string(), "$host");
+        assert_eq!(Word::of(&[Part::Variable("1"), Part::Text("foo")]).to_string(), "$1foo");
+        assert_eq!(Word::of(&[Part::Variable("host"), Part::Text("foo")]).to_string(), "\"${host}foo\"");
     }
 
     #[test]
@@ -191,6 +208,16 @@ mod tests {
             let at_most = (0..=MOST).rev().find(|n| refusal(&long[..*n]).is_none()).unwrap();
             assert!(Word::value(&long[..at_most]).to_string().len() < 4096, "{part}");
             assert_eq!(refusal(&long[..=at_most]), Some("it is too long"));
+        }
+    }
+
+    #[test]
+    fn patterns_name_no_variables() {
+        for pattern in ["/(?<dollar>a)", "/(?P<dollar>a)", "/(?'dollar'a)", "/(?<=a)(?<x>b)"] {
+            assert_eq!(refusal_of_pattern(pattern), Some("it has a named group"), "{pattern}");
+        }
+        for pattern in ["/a(b|c)(?:d)", "/(?<=a)b(?<!c)", "/(?i)a"] {
+            assert_eq!(refusal_of_pattern(pattern), None, "{pattern}");
         }
     }
 

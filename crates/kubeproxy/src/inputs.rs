@@ -178,13 +178,22 @@ impl Inputs {
             return None;
         }
         let mut claims = Claims::new();
+        // Of several services with one address the first has it, for every node alike.
+        let mut taken = BTreeSet::new();
         for name in &self.balanced {
             let Some(Parts { service: Some(service), slices }) = self.parts.get(name) else { continue };
             for address in announce::addresses(service) {
                 let slices = slices.iter().map(|slice| &**slice);
+                // A node's own address is nobody else's.
+                if self.speakers.values().any(|own| *own == Some(address)) {
+                    continue;
+                }
                 let line = announce::line(service, slices, &self.speakers, address);
+                if line.is_empty() || !taken.insert(address) {
+                    continue;
+                }
                 if let Some(claim) = announce::claim(name, &line, &self.worker.node, &self.speakers) {
-                    claims.entry(address).or_insert(claim);
+                    claims.insert(address, claim);
                 }
             }
         }

@@ -178,7 +178,7 @@ impl Relay {
             return None;
         }
         loop {
-            self.number = self.number.wrapping_add(1 + random());
+            self.number = self.number.wrapping_add(random().wrapping_add(1));
             let number = self.number.to_be_bytes();
             if !self.asked.contains_key(&number) {
                 return Some(number);

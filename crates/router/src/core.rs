@@ -526,6 +526,10 @@ impl Core {
             });
             ways.push(Way::Remote(node.link.0, outstanding));
         }
+        // Of what nobody serves nothing is remembered.
+        if candidates.is_empty() {
+            return None;
+        }
         let distribution = self.distribution(address);
         let mut choosers = self.choosers.borrow_mut();
         let chooser = choosers.entry(address.to_owned()).or_default();

@@ -77,12 +77,15 @@ pub fn new_ca(name: &str) -> Result<Credentials> {
     Ok(Credentials { ca: certificate.clone(), certificate, key: key.serialize_pem(), validity })
 }
 
+/// Beyond a while no date can be written; who asks for more has a certificate for a life.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 fn params(name: &str, lifetime: Duration) -> (CertificateParams, (i64, i64)) {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     let now = OffsetDateTime::now_utc();
     params.not_before = now - BEFORE;
-    params.not_after = now + lifetime;
+    params.not_after = now + lifetime.min(LONGEST);
     let validity = (now.unix_timestamp(), params.not_after.unix_timestamp());
     (params, validity)
 }
@@ -190,12 +193,22 @@ pub fn renew_at(secret: &Secret) -> Option<i64> {
     let annotations = secret.metadata.annotations.as_ref()?;
     let time = |key: &str| annotations.get(key)?.parse::<i64>().ok();
     let (begin, end) = (time(NOT_BEFORE)?, time(NOT_AFTER)?);
-    Some(begin + (end - begin) * 2 / 3)
+    Some(begin.saturating_add(end.saturating_sub(begin) / 3 * 2))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_that_no_calendar_has_are_no_trouble() {
+        let (_, (begin, end)) = params("east", Duration::MAX);
+        assert!(begin < end);
+        let mut secret = Secret::default();
+        let times = [(NOT_BEFORE, i64::MIN), (NOT_AFTER, i64::MAX)];
+        secret.metadata.annotations = Some(times.map(|(key, time)| (key.to_owned(), time.to_string())).into());
+        assert!(renew_at(&secret).is_some());
+    }
 
     #[test]
     fn what_a_ca_signs_is_told_from_what_another_signs() {

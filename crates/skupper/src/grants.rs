@@ -35,6 +35,8 @@ pub use judge::{Refusal, judge};
 
 /// A code is a few letters.
 const MOST: usize = 4096;
+/// As many are served at once, each for two times [`PATIENCE`] at most.
+const MOST_CONNECTIONS: usize = 256;
 /// Who connects and says nothing is let go.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
@@ -78,6 +80,8 @@ pub async fn run(
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
+                    // More at once than any sites have: somebody holds them open.
+                    Ok((stream, _)) if connections.len() >= MOST_CONNECTIONS => drop(stream),
                     Ok((stream, _)) => {
                         connections.spawn(connection(stream, store.clone(), site.borrow().clone()));
                     }
@@ -143,6 +147,10 @@ async fn answer(
         } else {
             Err(Refusal::new(StatusCode::FORBIDDEN, "No certificate of this site"))
         };
+    }
+    // Before it is counted: a token is not used up by a site that cannot give anything yet.
+    if site.endpoints.is_empty() || site.ca.is_none() {
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The site is not ready"));
     }
     redeem(store, site, &key, &body).await?;
     token(site, &name, &subject, true)

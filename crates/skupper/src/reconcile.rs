@@ -127,11 +127,16 @@ impl Controller {
         let networks: BTreeMap<String, Network> =
             states.iter().map(|(name, state)| (name.clone(), state.seen.network.clone())).collect();
         let plan = plan::plan(&place, inputs, &networks);
+        // A site that cannot have certificates keeps none of the others from theirs.
+        let mut first = None;
         for site in plan.sites.values() {
-            credentials::ensure(&self.store, inputs, &place, site, self.options.lifetime).await?;
+            let made = credentials::ensure(&self.store, inputs, &place, site, self.options.lifetime).await;
+            if let Err(error) = made {
+                tracing::warn!(error = chain(&error), "a site's certificates");
+                first = first.or(Some(error));
+            }
         }
         self.sync_tasks(inputs, &plan);
-        let mut first = None;
         for op in services::plan(&place, inputs, &plan) {
             if let Err(error) = services::apply(&self.store, &op).await {
                 tracing::warn!(error = chain(&error), "a listener's service");

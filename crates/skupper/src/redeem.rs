@@ -48,8 +48,13 @@ pub async fn redeem(token: &AccessToken, site: &str) -> Result<(Secret, Vec<Link
     let name = token.metadata.name.clone().unwrap_or_default();
     let config = client(&token.spec.ca, None).map_err(Failure::Refused)?;
     let text = post(&token.spec.url, config, &name, site, token.spec.code.clone()).await?;
-    let (secret, mut links) = documents(&text)?;
+    let (mut secret, mut links) = documents(&text)?;
+    // What it is called here, the other site does not choose: it might be one of our own secrets.
+    secret.metadata.name = Some(name.clone());
+    links.truncate(1);
     for link in &mut links {
+        link.metadata.name = Some(name.clone());
+        link.spec.tls_credentials.clone_from(&name);
         if token.spec.link_cost > 0 {
             link.spec.cost = token.spec.link_cost;
         }
@@ -118,7 +123,10 @@ async fn exchange(
     let server = ServerName::try_from(host.clone()).map_err(|_| wrong("has a host that is none"))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
     // Who is not whom the token names is refused, now and later.
-    let stream = stream.map_err(|error| wrong(&error.to_string()))?;
+    let stream = stream.map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => wrong(&error.to_string()),
+        _ => away(error.to_string()),
+    })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| away(e.to_string()))?;
     let connection = async {

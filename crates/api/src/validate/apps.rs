@@ -114,6 +114,8 @@ pub(crate) fn stateful_set(set: &StatefulSet, errors: &mut Errors) {
         errors.invalid(&path.child("podManagementPolicy"), policy, why);
     }
     errors.negative(&path.child("replicas"), spec.replicas.unwrap_or_default());
+    let start = spec.ordinals.and_then(|ordinals| ordinals.start).unwrap_or_default();
+    errors.negative(&path.child("ordinals").child("start"), start);
     selector_and_template(&spec.selector, &spec.template, "StatefulSet", &path, errors);
 }
 

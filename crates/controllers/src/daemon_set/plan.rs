@@ -101,7 +101,7 @@ impl Bounds {
                 Some(IntOrString::Int(number)) => number.into(),
                 Some(IntOrString::String(text)) => {
                     let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-                    (i64::from(desired) * percent + 99) / 100
+                    i64::from(desired).saturating_mul(percent).saturating_add(99) / 100
                 }
             };
             usize::try_from(number).unwrap_or(0)

@@ -16,8 +16,6 @@ use crate::claim::{Claim, claim};
 use crate::meta::Meta;
 use crate::pods;
 
-/// As many pods are made or deleted at once (`BurstReplicas`).
-const BURST: usize = 500;
 /// The condition that tells that pods could not be made or deleted.
 const FAILURE: &str = "ReplicaFailure";
 
@@ -58,8 +56,8 @@ pub(crate) fn plan<'a>(
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
     let (mut create, mut delete) = (0, vec![]);
     if !set.is_deleting() {
-        create = wanted.saturating_sub(claim.mine.len()).min(BURST);
-        let surplus = claim.mine.len().saturating_sub(wanted).min(BURST);
+        create = wanted.saturating_sub(claim.mine.len()).min(pods::BURST);
+        let surplus = claim.mine.len().saturating_sub(wanted).min(pods::BURST);
         if surplus > 0 {
             delete = rank::first_to_go(&claim.mine, &related(), surplus, now);
         }

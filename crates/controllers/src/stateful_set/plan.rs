@@ -128,6 +128,10 @@ impl<'a> Planner<'a> {
     fn replicas(&mut self) -> bool {
         let in_order = self.in_order();
         for ordinal in self.ordinals() {
+            // However many are wanted: the events of these bring the next.
+            if self.steps.len() >= pods::BURST {
+                return false;
+            }
             let Some(pod) = self.wanted.get(&ordinal).copied() else {
                 self.steps.push(Step::Create { ordinal, newest: self.wants_newest(ordinal) });
                 if in_order {

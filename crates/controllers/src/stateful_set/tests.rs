@@ -108,6 +108,14 @@ async fn in_parallel_they_come_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_in_parallel_come_in_bursts() {
+    let world = world();
+    let many = 1 + i32::try_from(pods::BURST).unwrap();
+    let db = world.create::<StatefulSet>(set(many, json!({"podManagementPolicy": "Parallel"}))).await;
+    world.until_one("all are there", &db, |set| counts(set) == [many; 4]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_goes_from_the_last_to_the_first() {
     let world = world();
     let db = world.create::<StatefulSet>(set(3, json!({}))).await;

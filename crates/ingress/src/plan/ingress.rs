@@ -167,6 +167,11 @@ impl One<'_, '_> {
         }
         let special = text.contains(|c: char| "()[]{}|*+?^$\\".contains(c));
         let is_regex = self.wishes.regex || (self.wishes.rewrite.is_some() && special);
+        let is_regex = is_regex && path.path_type != "Exact";
+        if let Some(why) = is_regex.then(|| text::refusal_of_pattern(text)).flatten() {
+            self.problem("InvalidPath", format!("path {text:?}: {why}"));
+            return None;
+        }
         Some(match path.path_type.as_str() {
             "Exact" => Path::Exact(text.into()),
             _ if is_regex => Path::Regex(text.into()),

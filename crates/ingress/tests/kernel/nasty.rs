@@ -31,6 +31,7 @@ const PIECES: &[&str] = &[
     "$",
     "${",
     "$host",
+    "(?<dollar>",
     "$1",
     "\n",
     "\r",

@@ -171,12 +171,22 @@ impl Announcer {
             .filter_map(|(address, service)| Some((version_4(*address)?, service)))
             .collect();
         self.telling.retain(|address, _| wanted.contains_key(address));
+        // One that the kernel refuses is no reason to leave out the others.
+        let mut done = Ok(());
         for address in held.iter().filter(|address| !wanted.contains_key(address)) {
-            link.links.delete_address(link.index, (*address).into()).await?;
+            if let Err(error) = link.links.delete_address(link.index, (*address).into()).await {
+                done = done.and(Err(error));
+                continue;
+            }
             tracing::info!(node = self.node, %address, "another node announces it from now on, or nobody");
         }
         for (address, service) in wanted.iter().filter(|(address, _)| !held.contains(address)) {
-            link.links.add_labelled_address(link.index, (*address).into(), &link.label).await?;
+            if let Err(error) =
+                link.links.add_labelled_address(link.index, (*address).into(), &link.label).await
+            {
+                done = done.and(Err(error));
+                continue;
+            }
             tracing::info!(node = self.node, %address, %service, "announcing");
             self.telling.insert(*address, TIMES);
             self.tell(service).await;
@@ -193,7 +203,7 @@ impl Announcer {
             *left -= 1;
         }
         self.telling.retain(|_, left| *left > 0);
-        Ok(())
+        done
     }
 
     /// Says in an event of the service who has its address.

@@ -76,6 +76,8 @@ pub(super) struct Incoming {
     pub(super) settled: bool,
     /// What came until the sections before the body are complete, or the message is.
     pub(super) buffer: BytesMut,
+    /// How often they were looked for.
+    pub(super) looks: u32,
     /// Where its bytes go, once it is known.
     pub(super) pipe: Option<Rc<Pipe>>,
     /// It is refused: what still comes is dropped.

@@ -13,6 +13,8 @@ use crate::pipe::{End, Pipe, Wake};
 
 /// Sections before the body beyond this are nobody's.
 const MAX_HEAD: usize = 64 * 1024;
+/// As many frames may bring it: each is read from the beginning.
+const MAX_LOOKS: u32 = 64;
 /// A whole message beyond this is refused.
 const MAX_MESSAGE: usize = 1024 * 1024;
 /// Payload below this is copied: a few bytes must not keep a whole read alive.
@@ -49,6 +51,7 @@ impl Engine {
                     id,
                     settled: transfer.settled,
                     buffer: BytesMut::new(),
+                    looks: 0,
                     pipe: None,
                     discard: false,
                 })
@@ -89,9 +92,11 @@ impl Engine {
         let Some(receiver) = self.link(key).and_then(|l| l.receiver_mut()) else { return Ok(()) };
         let target = receiver.target.clone();
         let Some(incoming) = receiver.incoming.as_mut() else { return Ok(()) };
+        incoming.looks += 1;
+        let more = !complete && incoming.buffer.len() < MAX_HEAD && incoming.looks < MAX_LOOKS;
         let mut head = match Head::parse(&incoming.buffer, complete) {
             Ok(head) => head,
-            Err(crate::amqp::Error::Short) if !complete && incoming.buffer.len() < MAX_HEAD => return Ok(()),
+            Err(crate::amqp::Error::Short) if more => return Ok(()),
             Err(error) => {
                 tracing::warn!(connection = origin.connection, %error, "a malformed message is rejected");
                 self.refuse_delivery(key, Outcome::Rejected);

@@ -46,8 +46,8 @@ impl Engine {
             delivery.pipe.settle(Outcome::Released);
             return Ok(());
         };
-        if delivery.settled && sender.queue.len() >= MAX_QUEUE {
-            // As real routers: of what nobody waits for, too much is dropped.
+        if sender.queue.len() >= MAX_QUEUE {
+            // A peer that gives no credit must not fill the memory: too much is given back.
             delivery.pipe.settle(Outcome::Released);
             return Ok(());
         }

@@ -120,13 +120,10 @@ impl Amqp {
                 },
             );
         if let Some(name) = operation.name {
-            properties =
-                properties.insert("name", name).insert("identity", format!("{}/{name}", operation.kind));
             // By its name alone: identities of most types have host and port in front.
             properties = properties.insert("name", name);
         }
-        let mut properties = properties.build();
-        properties.0.swap_remove("identity");
+        let properties = properties.build();
         let message = Message::builder()
             .properties(
                 Properties::builder()

@@ -2,6 +2,7 @@
 
 use super::reader::Reader;
 use crate::model::{Choice, Subject, Test};
+use crate::text;
 
 /// Who gets the other version. A header decides first, then a cookie, then chance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,9 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Option<Canary> {
         "must be a header's name of letters, digits and dashes",
     );
     let value = reader.text("canary-by-header-value").map(Test::Is);
-    let pattern = reader.text("canary-by-header-pattern").map(Test::Matches);
+    let is_pattern = |pattern: &str| text::refusal_of_pattern(pattern).is_none();
+    let why = "must be a regular expression without named groups";
+    let pattern = reader.text_if("canary-by-header-pattern", is_pattern, why).map(Test::Matches);
     let is_cookie = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     let cookie = reader.text_if("canary-by-cookie", is_cookie, "must be a cookie's name");
     let total = reader.number("canary-weight-total", 1, MOST).unwrap_or(100);

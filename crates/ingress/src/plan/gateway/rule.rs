@@ -73,7 +73,10 @@ fn path(one: &HTTPRouteMatch) -> Result<Path, String> {
     match kind {
         "Exact" => Ok(Path::Exact(value.into())),
         "PathPrefix" => Ok(Path::Prefix(value.trim_end_matches('/').into())),
-        "RegularExpression" => Ok(Path::Regex(value.into())),
+        "RegularExpression" => match text::refusal_of_pattern(value) {
+            Some(why) => Err(format!("path {value:?}: {why}")),
+            None => Ok(Path::Regex(value.into())),
+        },
         other => Err(format!("a path's type {other:?} is not supported")),
     }
 }
@@ -114,7 +117,10 @@ fn test(one: &NamedMatch) -> Result<Test, String> {
     }
     match one.r#type.as_deref().unwrap_or("Exact") {
         "Exact" => Ok(Test::Is(one.value.clone())),
-        "RegularExpression" => Ok(Test::Matches(one.value.clone())),
+        "RegularExpression" => match text::refusal_of_pattern(&one.value) {
+            Some(why) => Err(format!("value of {:?}: {why}", one.name)),
+            None => Ok(Test::Matches(one.value.clone())),
+        },
         other => Err(format!("the type {other:?} of a match is not supported")),
     }
 }
