@@ -130,7 +130,9 @@ impl<K: Kernel> Runner<K> {
         loop {
             let done = if begin { self.load() } else { self.sync() };
             // What is announced is served by now.
-            if done.is_ok() && let Some(claims) = self.inputs.claims() {
+            if done.is_ok()
+                && let Some(claims) = self.inputs.claims()
+            {
                 self.claims.send_replace(Some(claims));
             }
             let retry = match self.note(done).await {

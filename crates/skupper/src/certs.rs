@@ -206,7 +206,8 @@ mod tests {
         assert!(begin < end);
         let mut secret = Secret::default();
         let times = [(NOT_BEFORE, i64::MIN), (NOT_AFTER, i64::MAX)];
-        secret.metadata.annotations = Some(times.map(|(key, time)| (key.to_owned(), time.to_string())).into());
+        secret.metadata.annotations =
+            Some(times.map(|(key, time)| (key.to_owned(), time.to_string())).into());
         assert!(renew_at(&secret).is_some());
     }
 
