@@ -401,8 +401,13 @@ fn no_request_fails_while_pods_roll_and_nginx_is_back_when_it_was_killed() {
 
     // Configurations still follow one another: one that comes now would hide the end of the one before.
     wait_for("one nginx", SOON, || {
-        let all = bench.ok(["exec", "C0w1", "--", "sh", "-c", "ls -d /run/lab/C0w1/ingress/[0-9]*"]);
-        if all.lines().count() == 1 { Ok(()) } else { Err(all) }
+        // One that goes between the shell's look and that of ls makes ls fail: another look, then.
+        let all = bench.run(["exec", "C0w1", "--", "sh", "-c", "ls -d /run/lab/C0w1/ingress/[0-9]*"]);
+        if all.code == Some(0) && all.stdout.lines().count() == 1 {
+            Ok(())
+        } else {
+            Err(all.stdout + &all.stderr)
+        }
     });
     let kill = "kill -KILL $(cat /run/lab/C0w1/ingress/[0-9]*/nginx.pid)";
     bench.ok(["exec", "C0w1", "--", "sh", "-c", kill]);
