@@ -384,7 +384,7 @@ fn five_hundred_pods_come_and_go_through_random_failures_and_nothing_leaks() {
         let manifest: String =
             names.iter().enumerate().map(|(i, name)| idle(name, ["C0w1", "C0w2"][i % 2])).collect();
         bench.apply(&manifest);
-        wait_for("all pods ready", SOON * 2, || {
+        wait_for("all pods ready", SOON * 5, || {
             let pods: Value = serde_json::from_str(&bench.ok(["get", "pods", "-o", "json"])).unwrap();
             let states: BTreeMap<_, _> = pods["items"]
                 .as_array()

@@ -4,7 +4,9 @@ use k8s_openapi::api::apps::v1::{
     DaemonSet, Deployment, DeploymentStrategy, ReplicaSet, RollingUpdateDeployment, StatefulSet,
     StatefulSetSpec,
 };
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -116,7 +118,26 @@ pub(crate) fn stateful_set(set: &StatefulSet, errors: &mut Errors) {
     errors.negative(&path.child("replicas"), spec.replicas.unwrap_or_default());
     let start = spec.ordinals.and_then(|ordinals| ordinals.start).unwrap_or_default();
     errors.negative(&path.child("ordinals").child("start"), start);
-    selector_and_template(&spec.selector, &spec.template, "StatefulSet", &path, errors);
+    let template = with_claims(&spec.template, spec.volume_claim_templates.as_deref().unwrap_or_default());
+    selector_and_template(&spec.selector, &template, "StatefulSet", &path, errors);
+}
+
+/// The template with the volumes that its pods get of the claims, which their containers may mount. They come
+/// last, so that what is wrong with the others is told in its place.
+fn with_claims(template: &PodTemplateSpec, claims: &[PersistentVolumeClaim]) -> PodTemplateSpec {
+    let mut template = template.clone();
+    if let Some(spec) = template.spec.as_mut().filter(|_| !claims.is_empty()) {
+        let volumes = spec.volumes.get_or_insert_default();
+        for name in claims.iter().filter_map(|claim| claim.metadata.name.clone()) {
+            // A claim's volume takes the place of one of the same name.
+            if volumes.iter().all(|volume| volume.name != name) {
+                let claim_name = name.clone();
+                let source = PersistentVolumeClaimVolumeSource { claim_name, ..Default::default() };
+                volumes.push(Volume { name, persistent_volume_claim: Some(source), ..Volume::default() });
+            }
+        }
+    }
+    template
 }
 
 /// Few fields may change (`ValidateStatefulSetUpdate`).
