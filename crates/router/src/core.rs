@@ -2,8 +2,11 @@
 //!
 //! One thread runs the whole router; these tables are looked at once per delivery, never per byte.
 
+mod addresses;
+mod deliveries;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,16 +15,16 @@ use bytes::{Bytes, BytesMut};
 use serde_amqp::Value;
 use tokio::sync::Notify;
 
-use crate::address::{Destination, destination};
+use self::addresses::{Local, Reply};
 use crate::amqp::frame::Outcome;
-use crate::amqp::section::{Annotations, Head, put_annotations};
+use crate::amqp::section::{Annotations, put_annotations};
+use crate::blocks::Blocks;
 use crate::control::{Control, LinkId, Output, Routes};
-use crate::distribution::{Candidate, Chooser};
+use crate::distribution::Chooser;
 use crate::engine::Peer;
-use crate::mailbox::{Class, Delivery, Letter, LinkKey, Mailbox};
+use crate::mailbox::{Class, Mailbox};
 use crate::message::Message;
-use crate::pipe::{Outstanding, Pipe};
-use crate::service::{Service, Waiting};
+use crate::pipe::Pipe;
 
 /// Where a delivery came from.
 #[derive(Debug, Clone, Copy)]
@@ -81,33 +84,6 @@ impl Connection {
     }
 }
 
-/// A destination of an address on this router.
-#[derive(Debug, Clone)]
-enum Local {
-    /// A TCP server.
-    Connector(Rc<Service>),
-    /// A client's link.
-    Link { connection: u64, mailbox: Rc<Mailbox>, key: LinkKey, outstanding: Rc<Cell<u32>> },
-}
-
-impl Local {
-    fn outstanding(&self) -> &Rc<Cell<u32>> {
-        match self {
-            Self::Connector(service) => &service.outstanding,
-            Self::Link { outstanding, .. } => outstanding,
-        }
-    }
-}
-
-/// Who waits for what goes to an address that we made up.
-#[derive(Debug)]
-enum Reply {
-    /// A TCP client, for the stream from its server.
-    Client(Rc<Waiting>),
-    /// A client's link.
-    Link(Rc<Mailbox>, LinkKey),
-}
-
 /// What is counted of all deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
@@ -160,8 +136,7 @@ pub(crate) struct Core {
     pub(crate) addresses_changed: Notify,
     pub(crate) manager: RefCell<Option<Manager>>,
     pub(crate) totals: Totals,
-    /// Where TCP connections read into.
-    pub(crate) scratch: RefCell<BytesMut>,
+    pub(crate) blocks: Rc<Blocks>,
 }
 
 impl Core {
@@ -192,7 +167,7 @@ impl Core {
             distributions: RefCell::new((addresses, distribution)),
             addresses_changed: Notify::new(),
             manager: RefCell::default(),
-            scratch: RefCell::default(),
+            blocks: Rc::default(),
         }
     }
 
@@ -293,391 +268,5 @@ impl Core {
         let mut bytes = BytesMut::new();
         put_annotations(&mut bytes, &annotations);
         bytes
-    }
-
-    // Addresses.
-
-    /// An address of ours for a client's link.
-    pub(crate) fn reply_to_link(&self, mailbox: &Rc<Mailbox>, key: LinkKey) -> String {
-        let name = format!("temp.{}", self.unique());
-        self.replies.borrow_mut().insert(name.clone(), Reply::Link(Rc::clone(mailbox), key));
-        format!("amqp:/_topo/{}/{name}", self.node)
-    }
-
-    /// An address of ours for the stream back to a TCP client; it lives until [`Core::forget_reply`].
-    pub(crate) fn reply_to_client(&self, waiting: &Rc<Waiting>) -> (String, String) {
-        let name = format!("temp.{}", self.unique());
-        self.replies.borrow_mut().insert(name.clone(), Reply::Client(Rc::clone(waiting)));
-        (format!("amqp:/_topo/{}/{name}", self.node), name)
-    }
-
-    pub(crate) fn forget_reply(&self, name: &str) {
-        self.replies.borrow_mut().remove(name);
-    }
-
-    pub(crate) fn subscribe(&self, address: &str, connection: u64, mailbox: &Rc<Mailbox>, key: LinkKey) {
-        let local = Local::Link { connection, mailbox: Rc::clone(mailbox), key, outstanding: Rc::default() };
-        self.add_local(address, local);
-    }
-
-    pub(crate) fn unsubscribe(&self, address: &str, connection: u64, key: LinkKey) {
-        if let Destination::Local(name) = destination(address, &self.id) {
-            self.forget_reply(name);
-            return;
-        }
-        self.remove_local(
-            address,
-            |local| matches!(local, Local::Link { connection: c, key: k, .. } if *c == connection && *k == key),
-        );
-    }
-
-    pub(crate) fn serve(&self, service: &Rc<Service>) {
-        self.add_local(&service.address, Local::Connector(Rc::clone(service)));
-    }
-
-    pub(crate) fn unserve(&self, service: &Rc<Service>) {
-        self.remove_local(
-            &service.address,
-            |local| matches!(local, Local::Connector(s) if Rc::ptr_eq(s, service)),
-        );
-    }
-
-    fn add_local(&self, address: &str, local: Local) {
-        self.locals.borrow_mut().entry(mobile(address, &self.id)).or_default().push(local);
-        self.locals_changed();
-    }
-
-    fn remove_local(&self, address: &str, is: impl Fn(&Local) -> bool) {
-        let address = mobile(address, &self.id);
-        let mut locals = self.locals.borrow_mut();
-        if let Some(all) = locals.get_mut(&address) {
-            all.retain(|local| !is(local));
-            if all.is_empty() {
-                locals.remove(&address);
-                self.choosers.borrow_mut().remove(&address);
-            }
-        }
-        drop(locals);
-        self.locals_changed();
-    }
-
-    fn locals_changed(&self) {
-        let locals: BTreeMap<String, Distribution> = self
-            .locals
-            .borrow()
-            .keys()
-            .map(|address| (address.clone(), self.distribution(address)))
-            .collect();
-        self.control.borrow_mut().set_local(&locals, Instant::now());
-        self.drain_control();
-        self.addresses_changed.notify_waiters();
-    }
-
-    fn distribution(&self, address: &str) -> Distribution {
-        let distributions = self.distributions.borrow();
-        api::router_config::distribution(&distributions.0, address).unwrap_or(distributions.1)
-    }
-
-    /// Whether anybody serves an address, here or on a router that can be reached.
-    pub(crate) fn is_served(&self, address: &str) -> bool {
-        let address = mobile(address, &self.id);
-        let routes = self.routes.borrow();
-        self.locals.borrow().contains_key(&address)
-            || routes
-                .addresses
-                .get(&address)
-                .is_some_and(|all| all.iter().any(|r| routes.nodes.contains_key(r)))
-    }
-
-    pub(crate) fn with_routes<T>(&self, look: impl FnOnce(&Routes) -> T) -> T {
-        look(&self.routes.borrow())
-    }
-
-    pub(crate) fn local_addresses(&self) -> BTreeMap<String, usize> {
-        self.locals.borrow().iter().map(|(address, all)| (address.clone(), all.len())).collect()
-    }
-
-    // Deliveries.
-
-    /// Sends a stream on its way; an outcome when there is none.
-    ///
-    /// `bytes` are the sections before the body, as they came.
-    pub(crate) fn route(
-        &self,
-        origin: Origin,
-        head: &Head,
-        bytes: Bytes,
-        pipe: &Rc<Pipe>,
-    ) -> Option<Outcome> {
-        let Some(to) = head.destination() else { return Some(Outcome::Rejected) };
-        match destination(to, &self.id) {
-            Destination::Local(name) => self.to_reply(name, head, bytes, pipe),
-            Destination::Router(router) => self.to_router(origin, router, head, &bytes, pipe),
-            Destination::Mobile(address) => self.to_address(origin, address, head, bytes, pipe),
-            Destination::All => Some(Outcome::Rejected),
-        }
-    }
-
-    fn to_reply(&self, name: &str, head: &Head, mut bytes: Bytes, pipe: &Rc<Pipe>) -> Option<Outcome> {
-        let found = match self.replies.borrow().get(name) {
-            Some(Reply::Client(waiting)) => Ok(Rc::clone(waiting)),
-            Some(Reply::Link(mailbox, key)) => Err((Rc::clone(mailbox), *key)),
-            None => return Some(Outcome::Released),
-        };
-        match found {
-            Ok(waiting) => {
-                waiting.arrive(pipe);
-                None
-            }
-            Err((mailbox, key)) => {
-                let head = bytes.split_off(head.rest.min(bytes.len()));
-                let delivery =
-                    Delivery { class: Class::Link(key), head, pipe: Rc::clone(pipe), settled: false };
-                (!mailbox.send(Letter::Deliver(delivery))).then_some(Outcome::Released)
-            }
-        }
-    }
-
-    fn to_router(
-        &self,
-        origin: Origin,
-        id: &str,
-        head: &Head,
-        bytes: &Bytes,
-        pipe: &Rc<Pipe>,
-    ) -> Option<Outcome> {
-        let link = self.routes.borrow().nodes.get(id).map(|node| node.link.0);
-        let Some(link) = link.filter(|link| *link != origin.connection) else {
-            return Some(Outcome::Released);
-        };
-        self.pass_on(link, Class::Stream, head, bytes, pipe, false)
-    }
-
-    /// Picks one of those that serve an address.
-    fn to_address(
-        &self,
-        origin: Origin,
-        address: &str,
-        head: &Head,
-        mut bytes: Bytes,
-        pipe: &Rc<Pipe>,
-    ) -> Option<Outcome> {
-        let Some(way) = self.choose(origin, address, head) else { return Some(Outcome::Released) };
-        if !origin.from_router {
-            count(&self.totals.ingress);
-        }
-        let unused = Cell::new(0);
-        count(match (&way, origin.from_router) {
-            (Way::Local(_), _) => &self.totals.egress,
-            (Way::Remote(..), true) => &self.totals.transit,
-            // Neither leaves the network here nor only passes.
-            (Way::Remote(..), false) => &unused,
-        });
-        match way {
-            Way::Local(local) => {
-                pipe.count(Outstanding::new(local.outstanding()));
-                match local {
-                    Local::Connector(service) if head.is_octets() => {
-                        service.connect(head.reply_to.clone(), pipe);
-                        None
-                    }
-                    // A message of another kind for a TCP server.
-                    Local::Connector(_) => Some(Outcome::Released),
-                    Local::Link { mailbox, key, .. } => {
-                        let head = bytes.split_off(head.rest.min(bytes.len()));
-                        let delivery =
-                            Delivery { class: Class::Link(key), head, pipe: Rc::clone(pipe), settled: false };
-                        (!mailbox.send(Letter::Deliver(delivery))).then_some(Outcome::Released)
-                    }
-                }
-            }
-            Way::Remote(link, outstanding) => {
-                pipe.count(Outstanding::new(&outstanding));
-                self.pass_on(link, Class::Stream, head, &bytes, pipe, false)
-            }
-        }
-    }
-
-    /// The way that the address's distribution chooses among those that lead to it.
-    fn choose(&self, origin: Origin, address: &str, head: &Head) -> Option<Way> {
-        let mut ways = Vec::new();
-        let mut candidates = Vec::new();
-        for local in self.locals.borrow().get(address).into_iter().flatten() {
-            let outstanding = u64::from(local.outstanding().get());
-            candidates.push(Candidate { cost: 0, outstanding, full: false });
-            ways.push(Way::Local(local.clone()));
-        }
-        let routes = self.routes.borrow();
-        let connections = self.connections.borrow();
-        let ingress = head.annotations.as_ref().and_then(|a| a.ingress.as_deref()).map(router_of);
-        for router in routes.addresses.get(address).into_iter().flatten() {
-            let Some(node) = routes.nodes.get(router) else { continue };
-            let valid =
-                !origin.from_router || ingress.is_some_and(|ingress| node.valid_origins.contains(ingress));
-            if !valid || node.link.0 == origin.connection {
-                continue;
-            }
-            let Some(connection) = connections.get(&node.link.0) else { continue };
-            let outstanding = connection.outstanding(address);
-            candidates.push(Candidate {
-                cost: node.cost,
-                outstanding: outstanding.get().into(),
-                full: false,
-            });
-            ways.push(Way::Remote(node.link.0, outstanding));
-        }
-        // Of what nobody serves nothing is remembered.
-        if candidates.is_empty() {
-            return None;
-        }
-        let distribution = self.distribution(address);
-        let mut choosers = self.choosers.borrow_mut();
-        let chooser = choosers.entry(address.to_owned()).or_default();
-        let chosen = chooser.choose(distribution, &candidates);
-        // A stream has one way, whatever the distribution.
-        chosen.first().map(|at| ways.swap_remove(*at))
-    }
-
-    /// Hands a delivery to the next router, with our name in its trace.
-    fn pass_on(
-        &self,
-        link: u64,
-        class: Class,
-        head: &Head,
-        bytes: &Bytes,
-        pipe: &Rc<Pipe>,
-        settled: bool,
-    ) -> Option<Outcome> {
-        if head.annotations.as_ref().is_some_and(|a| a.trace.contains(&self.node)) {
-            tracing::warn!(
-                to = head.destination(),
-                "a delivery that was here already is dropped: there is a loop"
-            );
-            return Some(Outcome::Released);
-        }
-        let mut all = self.annotations(head.annotations.as_ref());
-        all.extend_from_slice(bytes.get(head.rest..).unwrap_or_default());
-        (!self.hand_over(link, class, all.freeze(), pipe, settled)).then_some(Outcome::Released)
-    }
-
-    fn hand_over(&self, link: u64, class: Class, head: Bytes, pipe: &Rc<Pipe>, settled: bool) -> bool {
-        let mailbox = self.connections.borrow().get(&link).map(|connection| Rc::clone(&connection.mailbox));
-        let delivery = Delivery { class, head, pipe: Rc::clone(pipe), settled };
-        mailbox.is_some_and(|mailbox| mailbox.send(Letter::Deliver(delivery)))
-    }
-
-    /// Takes a whole message: for the router itself, or to pass on.
-    pub(crate) fn message(&self, origin: Origin, head: &Head, bytes: Bytes) -> Outcome {
-        let Some(to) = head.destination() else { return Outcome::Rejected };
-        let class = if origin.control { Class::Control } else { Class::Data };
-        match destination(to, &self.id) {
-            // A HELLO that came from farther away would make a neighbour of one who is none.
-            Destination::Local("qdhello") if !to.contains("_local/") => Outcome::Rejected,
-            Destination::Local("qdhello" | "qdrouter" | "qdrouter.ma") => {
-                self.to_control(origin, head, &bytes)
-            }
-            Destination::Local("$management") | Destination::Mobile("$management") => {
-                self.to_manager(head, &bytes)
-            }
-            Destination::All => {
-                self.flood(origin, class, head, &bytes);
-                self.to_control(origin, head, &bytes)
-            }
-            Destination::Router(router) => {
-                let link = self.routes.borrow().nodes.get(router).map(|node| node.link.0);
-                let link = link.filter(|link| *link != origin.connection);
-                let refused = link.map_or(Some(Outcome::Released), |link| {
-                    self.pass_on(link, class, head, &bytes, &Pipe::whole(Bytes::new()), true)
-                });
-                refused.unwrap_or(Outcome::Accepted)
-            }
-            Destination::Local(_) | Destination::Mobile(_) => {
-                let pipe = Pipe::whole(Bytes::new());
-                self.route(origin, head, bytes, &pipe).unwrap_or(Outcome::Accepted)
-            }
-        }
-    }
-
-    /// Passes a message for all routers on, along the tree that its ingress router spans
-    /// (`qdr_forward_multicast_CT` in `src/router_core/forwarder.c`).
-    fn flood(&self, origin: Origin, class: Class, head: &Head, bytes: &Bytes) {
-        let ingress = head.annotations.as_ref().and_then(|a| a.ingress.as_deref()).map(router_of);
-        let links: BTreeSet<u64> = self
-            .routes
-            .borrow()
-            .nodes
-            .values()
-            .filter(|node| ingress.is_some_and(|ingress| node.valid_origins.contains(ingress)))
-            .map(|node| node.link.0)
-            .filter(|link| *link != origin.connection)
-            .collect();
-        for link in links {
-            self.pass_on(link, class, head, bytes, &Pipe::whole(Bytes::new()), true);
-        }
-    }
-
-    fn to_control(&self, origin: Origin, head: &Head, bytes: &Bytes) -> Outcome {
-        if !origin.from_router {
-            return Outcome::Rejected;
-        }
-        let message = match Message::decode(head, bytes) {
-            Ok(message) => message,
-            Err(error) => {
-                tracing::warn!(connection = origin.connection, %error, "a malformed control message is dropped");
-                return Outcome::Rejected;
-            }
-        };
-        let opcode = match message.properties.get("opcode") {
-            Some(Value::String(opcode)) => opcode.as_str(),
-            Some(Value::Symbol(opcode)) => opcode.as_str(),
-            _ => return Outcome::Rejected,
-        };
-        let body = message.body.unwrap_or(Value::Null);
-        let result =
-            self.control.borrow_mut().receive(LinkId(origin.connection), opcode, &body, Instant::now());
-        if let Err(error) = result {
-            tracing::warn!(connection = origin.connection, opcode, %error, "a control message is dropped");
-        }
-        self.drain_control();
-        Outcome::Accepted
-    }
-
-    fn to_manager(&self, head: &Head, bytes: &Bytes) -> Outcome {
-        let Ok(request) = Message::decode(head, bytes) else { return Outcome::Rejected };
-        let manager = self.manager.borrow();
-        let Some(answer) = manager.as_ref().and_then(|manager| manager(&request)) else {
-            return Outcome::Rejected;
-        };
-        self.send(&answer);
-        Outcome::Accepted
-    }
-
-    /// Sends a whole message of ours.
-    fn send(&self, message: &Message) {
-        let mut bytes = BytesMut::new();
-        if let Err(error) = message.encode(&mut bytes) {
-            tracing::error!(%error, "an answer cannot be coded");
-            return;
-        }
-        let head = Head { to: message.to.clone(), ..Head::default() };
-        self.message(Origin::SELF, &head, bytes.freeze());
-    }
-}
-
-/// One of several ways.
-enum Way {
-    Local(Local),
-    Remote(u64, Rc<Cell<u32>>),
-}
-
-/// `id` of `0/id`.
-fn router_of(node: &str) -> &str {
-    node.split_once('/').map_or(node, |(_, id)| id)
-}
-
-fn mobile(address: &str, id: &str) -> String {
-    match destination(address, id) {
-        Destination::Mobile(address) => address.to_owned(),
-        _ => address.to_owned(),
     }
 }

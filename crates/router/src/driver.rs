@@ -12,14 +12,15 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::amqp::frame::{self, HEADER, Header};
+use crate::amqp::frame::{self, Header};
+use crate::blocks::Blocks;
 use crate::core::Traffic;
 use crate::engine::{self, Engine};
 use crate::io::Io;
 use crate::mailbox::Mailbox;
 
-/// Read at once, at most.
-const READ: usize = 128 * 1024;
+/// A read has room for this at least.
+const LEAST: usize = 16 * 1024;
 /// Slices handed to one write.
 const SLICES: usize = 64;
 /// Reads before others get their turn.
@@ -53,6 +54,7 @@ pub(crate) struct Driver {
     mailbox: Rc<Mailbox>,
     /// What was read and is not a whole frame yet.
     input: BytesMut,
+    blocks: Rc<Blocks>,
     /// The protocol header came.
     begun: bool,
     heard: Heard,
@@ -70,6 +72,7 @@ impl Driver {
         io: Io,
         input: BytesMut,
         engine: Engine,
+        blocks: Rc<Blocks>,
         mailbox: Rc<Mailbox>,
         heard: Heard,
         traffic: Rc<Traffic>,
@@ -79,7 +82,20 @@ impl Driver {
         heard.set(now);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { io, engine, mailbox, input, begun: false, heard, traffic, sent: now, idle, tick, over: None }
+        Self {
+            io,
+            engine,
+            mailbox,
+            input,
+            blocks,
+            begun: false,
+            heard,
+            traffic,
+            sent: now,
+            idle,
+            tick,
+            over: None,
+        }
     }
 
     /// Runs the connection until it ends.
@@ -201,15 +217,16 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        // Room for a whole read; reclaims the buffer when nothing of it is held any more.
-        if self.input.capacity() - self.input.len() < READ / 2 {
-            self.input.reserve(READ);
-        }
+        self.make_room();
         let result = {
             let read = pin!(self.io.read_buf(&mut self.input));
-            ready!(read.poll(cx))
+            read.poll(cx)
         };
-        let read = result?;
+        if self.input.is_empty() {
+            // A connection that waits holds nothing.
+            self.blocks.give(std::mem::take(&mut self.input));
+        }
+        let read = ready!(result)?;
         if read == 0 {
             return Poll::Ready(Err(Error::Ended));
         }
@@ -235,19 +252,26 @@ impl Driver {
                 return Err(engine::Error::Protocol(why).into());
             }
             if self.input.len() < header.size {
-                let missing = header.size - self.input.len();
-                self.input.reserve(missing.max(HEADER));
                 return Ok(());
             }
             let mut whole = self.input.split_to(header.size).freeze();
             whole.advance(header.body);
             self.engine.frame(header, whole)?;
         }
-        if self.input.is_empty() && self.input.capacity() < READ / 2 {
-            // Nothing of the old buffer is kept while the connection is idle.
-            self.input = BytesMut::new();
-        }
         Ok(())
+    }
+
+    /// Makes room for a read: at least for the rest of the frame that has begun.
+    fn make_room(&mut self) {
+        let frame = Header::parse(&self.input).ok().flatten().map_or(0, |header| header.size);
+        let missing = frame.saturating_sub(self.input.len());
+        if self.input.capacity() - self.input.len() >= missing.max(LEAST) {
+            return;
+        }
+        let mut next = self.blocks.take();
+        next.reserve(self.input.len() + missing.max(LEAST));
+        next.extend_from_slice(&self.input);
+        self.blocks.give(std::mem::replace(&mut self.input, next));
     }
 }
 

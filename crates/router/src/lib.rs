@@ -8,6 +8,7 @@
 //!
 //! - `driver`, `engine`: a connection's socket and its protocol; [`amqp`] the codec; `sasl`, `tls` what goes before;
 //! - `pipe`: one delivery, from whoever takes its bytes in to whoever passes them on, without a copy between;
+//! - `blocks`: memory to read into, used again and again;
 //! - `core`: which address is where, and the way there; [`control`] what routers tell one another;
 //! - `service`: TCP ports and servers; `endpoint`: AMQP ports and connections that are kept;
 //! - [`management`], [`metrics`]: what it is told and tells while it runs.
@@ -19,6 +20,7 @@
 
 mod address;
 pub mod amqp;
+mod blocks;
 pub mod control;
 mod core;
 pub mod distribution;

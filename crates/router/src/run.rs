@@ -196,7 +196,10 @@ impl Router {
         loop {
             let deadline = tokio::time::Instant::from_std(self.core.control_deadline());
             tokio::select! {
-                () = tokio::time::sleep_until(deadline) => self.core.control_tick(),
+                () = tokio::time::sleep_until(deadline) => {
+                    self.core.control_tick();
+                    self.core.blocks.tidy();
+                }
                 () = self.core.control_changed.notified() => {}
             }
         }

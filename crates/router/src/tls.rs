@@ -18,6 +18,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
 };
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Why an `sslProfile` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -223,50 +224,14 @@ impl ServerCertVerifier for Names {
     }
 }
 
-/// Whether a dNSName entry of the certificate says exactly `name`.
-///
-/// An IP address is no DNS name to rustls, so the subjectAltName extension (OID 2.5.29.17) is looked up by hand:
-/// the entries are context-tagged 2 (RFC 5280, section 4.2.1.6). The certificate's signature was checked before.
+/// Whether a dNSName entry of the certificate's subjectAltName (RFC 5280, section 4.2.1.6) says exactly `name`: an IP
+/// address is no DNS name to rustls. The certificate's signature was checked before.
 fn has_dns_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
-    const SUBJECT_ALT_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x11];
-    let bytes: &[u8] = certificate;
-    let Some(at) = bytes.windows(SUBJECT_ALT_NAME.len()).position(|w| w == SUBJECT_ALT_NAME) else {
-        return false;
-    };
-    let mut rest = &bytes[at + SUBJECT_ALT_NAME.len()..];
-    // Optional "critical", then OCTET STRING { SEQUENCE { entries } }.
-    if let Some((0x01, _, after)) = element(rest) {
-        rest = after;
-    }
-    let Some((0x04, inside, _)) = element(rest) else { return false };
-    let Some((0x30, mut entries, _)) = element(inside) else { return false };
-    while let Some((tag, value, after)) = element(entries) {
-        if tag == 0x82 && value.eq_ignore_ascii_case(name.as_bytes()) {
-            return true;
-        }
-        entries = after;
-    }
-    false
-}
-
-/// Tag, value and what follows, of the DER element at the front.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => {
-            let (&n, rest) = rest.split_first()?;
-            (usize::from(n), rest)
-        }
-        0x82 => {
-            let (n, rest) = rest.split_at_checked(2)?;
-            (usize::from(n[0]) << 8 | usize::from(n[1]), rest)
-        }
-        _ => return None,
-    };
-    let (value, rest) = rest.split_at_checked(length)?;
-    Some((tag, value, rest))
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    // One that says it twice is malformed (section 4.2), and says nothing.
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
+    let mut names = names.value.general_names.iter();
+    names.any(|one| matches!(one, GeneralName::DNSName(dns) if dns.eq_ignore_ascii_case(name)))
 }
 
 /// The name to check a router's certificate against.
@@ -275,4 +240,43 @@ pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, rustls::pki
         return Ok(ServerName::IpAddress(address.into()));
     }
     DnsName::try_from(host.to_owned()).map(ServerName::DnsName)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, CustomExtension, KeyPair, SanType};
+
+    fn certificate(params: CertificateParams) -> CertificateDer<'static> {
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    #[test]
+    fn only_the_dns_names_of_the_extension_count() {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![
+            SanType::DnsName("10.9.0.1".try_into().unwrap()),
+            SanType::DnsName("C0w1".try_into().unwrap()),
+            SanType::Rfc822Name("10.9.0.3".try_into().unwrap()),
+            SanType::IpAddress("10.9.0.2".parse().unwrap()),
+        ];
+        let named = certificate(params);
+        assert!(has_dns_name(&named, "10.9.0.1") && has_dns_name(&named, "c0W1"));
+        for other in ["10.9.0.2", "10.9.0.3", "10.9.0", "10.9.0.10", ""] {
+            assert!(!has_dns_name(&named, other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_the_extension_is_none() {
+        // The bytes of a subjectAltName in the value of an extension of somebody's own.
+        let inside = b"\x06\x03\x55\x1d\x11\x04\x0c\x30\x0a\x82\x0810.9.0.1";
+        let mut params = CertificateParams::default();
+        params.custom_extensions =
+            vec![CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], inside.to_vec())];
+        let looks = certificate(params);
+        assert!(looks.windows(inside.len()).any(|window| window == inside));
+        assert!(!has_dns_name(&looks, "10.9.0.1"));
+        assert!(!has_dns_name(&CertificateDer::from(inside.to_vec()), "10.9.0.1"));
+    }
 }

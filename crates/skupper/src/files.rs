@@ -36,7 +36,8 @@ pub(crate) fn write(path: &Path, data: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Writes the files of certificates, and takes away those that nobody needs.
+/// Writes the files of certificates, and takes away what nobody needs: whole profiles, and single files, as the key
+/// of a secret that has none any more.
 pub(crate) fn profiles(site: &Path, profiles: &[Profile]) -> Result<()> {
     let certs = site.join("certs");
     folder(&certs)?;
@@ -45,11 +46,21 @@ pub(crate) fn profiles(site: &Path, profiles: &[Profile]) -> Result<()> {
         for (name, data) in &profile.files {
             write(&profile.folder.join(name), data)?;
         }
+        keep_only(&profile.folder, |path| {
+            profile.files.keys().any(|name| profile.folder.join(name) == path)
+        })?;
     }
-    for entry in fs::read_dir(&certs).map_err(failed("read", &certs))?.flatten() {
-        if !profiles.iter().any(|profile| profile.folder == entry.path()) {
-            let path = entry.path();
-            fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+    keep_only(&certs, |path| profiles.iter().any(|profile| profile.folder == path))
+}
+
+/// Removes what is in a folder and not wanted, files and folders.
+fn keep_only(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(failed("read", folder))? {
+        let path = entry.map_err(failed("read", folder))?.path();
+        if !wanted(&path) {
+            let is_folder = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+            let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(failed("remove", &path))?;
         }
     }
     Ok(())
@@ -76,5 +87,18 @@ mod tests {
         assert!(!write(&key, b"secret").unwrap() && write(&key, b"other").unwrap());
         profiles(site.path(), &[profile("b")]).unwrap();
         assert!(!key.exists() && site.path().join("certs/b/tls.key").exists());
+
+        // A secret that has become one of a CA alone; and what a write that was broken off has left.
+        let certs = site.path().join("certs");
+        fs::write(certs.join("b/tls.new"), b"secret").unwrap();
+        fs::write(certs.join("stray.key"), b"secret").unwrap();
+        let mut bare = profile("b");
+        bare.files = [("ca.crt".to_owned(), b"ca".to_vec())].into();
+        profiles(site.path(), &[bare]).unwrap();
+        let left = |folder: &Path| -> Vec<_> {
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!(left(&certs), ["b"]);
+        assert_eq!(left(&certs.join("b")), ["ca.crt"]);
     }
 }

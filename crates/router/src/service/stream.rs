@@ -21,10 +21,6 @@ use crate::pipe::{End, Pipe};
 const WINDOW: u64 = 1024 * 1024;
 /// The receiver says how far it is after so much (`TCP_ACK_THRESHOLD_BYTES`; a little less, as there).
 const ACKNOWLEDGE: u64 = 500 * 1024;
-/// Read at once, at least when so much is there: one frame between routers of ours.
-const READ: usize = 64 * 1024;
-/// Reads share memory of this size.
-const BLOCK: usize = 4 * READ;
 /// A read below this gets its own memory: a few bytes must not keep a block alive.
 const SMALL: usize = 4 * 1024;
 /// Chunks that one write takes.
@@ -166,11 +162,11 @@ impl Stream {
             Poll::Ready(Ok(())) => {}
         }
         let read = {
-            let mut scratch = self.service.core.scratch.borrow_mut();
-            if scratch.capacity() < READ {
-                scratch.reserve(BLOCK);
-            }
-            self.io.try_read_buf(&mut *scratch).map(|n| (n, take(&mut scratch)))
+            let blocks = &self.service.core.blocks;
+            let mut block = blocks.take();
+            let read = self.io.try_read_buf(&mut block).map(|n| (n, take(&mut block)));
+            blocks.give(block);
+            read
         };
         match read {
             Ok((0, _)) => {
@@ -294,14 +290,14 @@ impl Drop for Stream {
     }
 }
 
-/// What was read, and the buffer ready for the next read.
-fn take(scratch: &mut BytesMut) -> Bytes {
-    if scratch.len() < SMALL {
-        let chunk = Bytes::copy_from_slice(scratch);
-        scratch.clear();
+/// What was read; the block has the room after it.
+fn take(block: &mut BytesMut) -> Bytes {
+    if block.len() < SMALL {
+        let chunk = Bytes::copy_from_slice(block);
+        block.clear();
         chunk
     } else {
-        scratch.split().freeze()
+        block.split().freeze()
     }
 }
 

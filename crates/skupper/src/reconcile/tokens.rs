@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::Rules;
 use api::skupper::{AccessGrant, AccessToken, Link, Site, State, processed, redeemed, resolved};
 use api::time;
 use api::types::api::core::v1::Secret;
 use base64::Engine;
 use runtime::chain;
-use store::{ObjectName, Store, registry};
+use store::{Object, ObjectName, Store, registry};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::credentials::{ROTATE, annotation, create, now, owner};
+use super::credentials::{ROTATE, annotation, now, owner};
 use super::objects::put;
 use crate::certs::{self, text};
 use crate::error::Result;
@@ -160,12 +161,7 @@ impl Tokens {
 
 /// Redeems one; gives whether to try again.
 async fn one(store: &Store, site: &Site, token: &Arc<AccessToken>) -> bool {
-    let outcome = match redeem::redeem(token, site.metadata.uid.as_deref().unwrap_or_default()).await {
-        Ok((secret, links)) => take(store, site, token, secret, links).await.map_err(|error| {
-            Failure::Refused(format!("what was received could not be stored: {}", chain(&error)))
-        }),
-        Err(failure) => Err(failure),
-    };
+    let outcome = redeem_into(store, site, token).await;
     let again = matches!(outcome, Err(Failure::Unreachable(_)));
     let state = State::of(outcome.err().map(|failure| failure.to_string()).as_deref());
     let mut status = token.status.clone().unwrap_or_default();
@@ -181,7 +177,41 @@ async fn one(store: &Store, site: &Site, token: &Arc<AccessToken>) -> bool {
     }
 }
 
-/// Stores the certificate, then the links that use it.
+async fn redeem_into(store: &Store, site: &Site, token: &AccessToken) -> std::result::Result<(), Failure> {
+    // A token is good once: what would keep its certificate from being stored is said before it is used up.
+    let name = ObjectName::of(&token.metadata);
+    let there = store.get::<Secret>(&name.namespace, &name.name).await;
+    let link = store.get::<Link>(&name.namespace, &name.name).await;
+    let (there, link) = match (there, link) {
+        (Ok(there), Ok(link)) => (there, link),
+        (Err(error), _) | (_, Err(error)) => return Err(Failure::Unreachable(chain(&error))),
+    };
+    if let Some(problem) = in_the_way(&name.name, there.as_ref(), link.as_ref()) {
+        return Err(Failure::Refused(problem));
+    }
+    let (secret, links) = redeem::redeem(token, site.metadata.uid.as_deref().unwrap_or_default()).await?;
+    take(store, site, token, secret, links).await.map_err(|error| {
+        Failure::Refused(format!("what was received could not be stored: {}", chain(&error)))
+    })
+}
+
+/// Why a token of this name cannot be redeemed where these are already. What an earlier token of the name gave is
+/// replaced; a secret or a link of somebody's own is not.
+fn in_the_way(name: &str, secret: Option<&Secret>, link: Option<&Link>) -> Option<String> {
+    let from_token =
+        |secret: &Secret| secret.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(RENEW_URL));
+    if secret.is_some_and(|secret| !from_token(secret)) {
+        return Some(format!(
+            "secret \"{name}\" is there already and is not of a token: give the token another name"
+        ));
+    }
+    link.filter(|link| link.spec.tls_credentials != name).map(|link| {
+        let other = &link.spec.tls_credentials;
+        format!("link \"{name}\" is there already and uses secret \"{other}\": give the token another name")
+    })
+}
+
+/// Stores the certificate, then the links that use it, in place of those that an earlier token of this name gave.
 async fn take(
     store: &Store,
     site: &Site,
@@ -190,19 +220,44 @@ async fn take(
     links: Vec<Link>,
 ) -> Result<()> {
     secret.metadata.namespace.clone_from(&token.metadata.namespace);
+    secret.metadata.owner_references = Some(vec![owner(site)]);
     if let Some(value) = annotation(site, ROTATE) {
         secret.metadata.annotations.get_or_insert_default().insert(ROTATE.into(), value);
     }
-    create(store, site, secret).await?;
+    let replace = |old: &mut Secret| {
+        old.data.clone_from(&secret.data);
+        let annotations = secret.metadata.annotations.clone().unwrap_or_default();
+        old.metadata.annotations.get_or_insert_default().extend(annotations);
+        old.metadata.owner_references.clone_from(&secret.metadata.owner_references);
+    };
+    create_or(store, &secret, replace).await?;
     for mut link in links {
         link.metadata.namespace.clone_from(&token.metadata.namespace);
         link.metadata.owner_references = Some(vec![owner(site)]);
-        match registry::create(store, &link).await {
-            Ok(_) | Err(registry::Error::Store(store::Error::Exists { .. })) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let replace = |old: &mut Link| {
+            let cost = if token.spec.link_cost > 0 { link.spec.cost } else { old.spec.cost };
+            old.spec.clone_from(&link.spec);
+            old.spec.cost = cost;
+        };
+        create_or(store, &link, replace).await?;
     }
     Ok(())
+}
+
+/// Makes an object, or changes the one that is there.
+async fn create_or<K>(store: &Store, object: &K, change: impl FnMut(&mut K)) -> Result<()>
+where
+    K: Object + Rules + Clone + PartialEq,
+{
+    match registry::create(store, object).await {
+        Ok(_) => Ok(()),
+        Err(registry::Error::Store(store::Error::Exists { .. })) => {
+            let name = ObjectName::of(object.metadata());
+            registry::modify(store, &name.namespace, &name.name, change).await?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn renew(store: &Store, site: &Site, secret: &Secret, rotate: Option<String>) -> bool {
@@ -221,4 +276,29 @@ async fn renew(store: &Store, site: &Site, secret: &Secret, rotate: Option<Strin
         annotations.extend(rotate.clone().map(|value| (ROTATE.to_owned(), value)));
     };
     store.modify::<Secret>(&name.namespace, &name.name, replace).await.is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::skupper::LinkSpec;
+
+    #[test]
+    fn only_what_a_token_gave_is_replaced() {
+        let mut secret = Secret::default();
+        assert_eq!(in_the_way("a", None, None), None);
+        assert_eq!(
+            in_the_way("a", Some(&secret), None).unwrap(),
+            "secret \"a\" is there already and is not of a token: give the token another name"
+        );
+        secret.metadata.annotations = Some([(RENEW_URL.to_owned(), "https://x".to_owned())].into());
+        let link = |credentials: &str| {
+            Link::new("default", "a", LinkSpec { tls_credentials: credentials.into(), ..LinkSpec::default() })
+        };
+        assert_eq!(in_the_way("a", Some(&secret), Some(&link("a"))), None);
+        assert_eq!(
+            in_the_way("a", Some(&secret), Some(&link("b"))).unwrap(),
+            "link \"a\" is there already and uses secret \"b\": give the token another name"
+        );
+    }
 }
