@@ -23,12 +23,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::listeners::Groups;
+use super::nginx::refusal;
 use super::{Nginx, Proxy};
 use crate::error::{Error, Result};
 use crate::render::{CONTROL, Rendered};
 
 /// So long nginx may take to start; with ten thousand routes it takes a second.
 const START: Duration = Duration::from_secs(30);
+/// So long its last words are waited for when it has not.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(1);
 /// Clients that are still connected to an old nginx when all that ask have been sent away, and ask nothing
@@ -67,6 +70,19 @@ struct Generation {
     sockets: BTreeMap<u16, OwnedFd>,
     process: Process,
     began: Instant,
+    /// How it ended, if it did so by itself.
+    accident: Option<Accident>,
+}
+
+/// What happened to one that serves, and how far it is with coming back. It stands here, for who looks after it
+/// may be called away at any time, and again before it is done.
+#[derive(Debug)]
+struct Accident {
+    why: String,
+    /// When it is started again.
+    again_at: Instant,
+    /// It is being started, and does not answer yet.
+    process: Option<Process>,
 }
 
 /// One that shall end.
@@ -106,6 +122,7 @@ struct Process {
     child: Child,
     /// Its group's number, which is its own.
     group: i32,
+    began: Instant,
     /// What it said last.
     last: Arc<Mutex<String>>,
     pump: JoinHandle<()>,
@@ -220,29 +237,7 @@ impl Generations {
         }
     }
 
-    /// Starts nginx in a folder, with sockets, and waits until it answers.
-    async fn start(&self, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Result<Process> {
-        let control = folder.join(CONTROL);
-        // nginx does not listen where there is a file, left by its predecessor.
-        let _ = fs::remove_file(&control);
-        let mut process = spawn(&self.nginx, folder, sockets)?;
-        let limit = Instant::now() + START;
-        loop {
-            if let Some(status) = process.child.try_wait().map_err(Error::io("wait for nginx"))? {
-                return Err(Error::Ended(process.ended(status).await));
-            }
-            match timeout_at(limit, ask(&control)).await {
-                Ok(Ok(_)) => return Ok(process),
-                Ok(Err(_)) => sleep(LOOK).await,
-                Err(_) => return Err(Error::Mute(control)),
-            }
-            if Instant::now() > limit {
-                return Err(Error::Mute(control));
-            }
-        }
-    }
-
-    /// Makes a checked and started generation the one that serves.
+    /// Makes a generation that has started the one that serves.
     fn serve(&mut self, generation: Generation) {
         let link = self.folder.join(TEXT);
         let new = self.folder.join(".nginx.conf");
@@ -256,7 +251,7 @@ impl Generations {
             retired.stage = draining;
         }
         if let Some(old) = self.current.replace(generation) {
-            self.retired.push(Retired::of(old, draining));
+            self.retire_generation(old, draining);
         }
         self.steer();
     }
@@ -266,23 +261,55 @@ impl Generations {
         Stage::Draining(sent_away, sent_away + IDLE)
     }
 
-    /// The one that serves has ended by itself: the same configuration again, on the same sockets.
-    async fn again(&mut self) -> Result<()> {
-        let Some(generation) = &self.current else { return Ok(()) };
-        let process = self.start(&generation.folder, &generation.sockets).await?;
-        let Some(generation) = &mut self.current else { return Ok(()) };
-        let old = std::mem::replace(&mut generation.process, process);
-        generation.began = Instant::now();
-        // Its children may go on without it; they share the sockets.
-        if !members(old.group).is_empty() {
+    /// Sees one off, with all of its processes.
+    fn retire_generation(&mut self, mut old: Generation, stage: Stage) {
+        let process = match old.accident.take() {
+            None => Running::Child(Box::new(old.process)),
+            Some(Accident { process: None, .. }) => Running::Orphans(old.process.group),
+            Some(Accident { process: Some(new), .. }) => {
+                self.see_off(&old.process, stage);
+                Running::Child(Box::new(new))
+            }
+        };
+        let (number, folder, sockets) = (Some(old.number), Some(old.folder), old.sockets);
+        self.retired.push(Retired { number, folder, sockets, process, stage });
+    }
+
+    /// Sees off what a first process has left that has ended: its children may go on without it, on the same
+    /// sockets.
+    fn see_off(&mut self, process: &Process, stage: Stage) {
+        if !members(process.group).is_empty() {
             self.retired.push(Retired {
                 number: None,
                 folder: None,
                 sockets: BTreeMap::new(),
-                process: Running::Orphans(old.group),
-                stage: self.draining(),
+                process: Running::Orphans(process.group),
+                stage,
             });
         }
+    }
+
+    /// The one that serves has ended by itself: the same configuration again, on the same sockets. Goes on where
+    /// it was left when it was dropped.
+    async fn again(&mut self) -> Result<()> {
+        let Some(Generation { folder, sockets, accident: Some(accident), .. }) = &mut self.current else {
+            return Ok(());
+        };
+        let process = match &mut accident.process {
+            Some(process) => process,
+            none => none.insert(spawn(&self.nginx, folder, sockets)?),
+        };
+        if let Err(error) = answers(process, folder).await {
+            accident.process = None;
+            return Err(error);
+        }
+        let Some(generation) = &mut self.current else { return Ok(()) };
+        let new = generation.accident.take().and_then(|accident| accident.process);
+        let Some(new) = new else { return Ok(()) };
+        let old = std::mem::replace(&mut generation.process, new);
+        generation.began = Instant::now();
+        let draining = self.draining();
+        self.see_off(&old, draining);
         Ok(())
     }
 
@@ -324,16 +351,6 @@ impl Generations {
 }
 
 impl Retired {
-    fn of(old: Generation, stage: Stage) -> Self {
-        Self {
-            number: Some(old.number),
-            folder: Some(old.folder),
-            sockets: old.sockets,
-            process: Running::Child(Box::new(old.process)),
-            stage,
-        }
-    }
-
     /// Does what is due.
     async fn advance(&mut self) {
         let now = Instant::now();
@@ -380,9 +397,8 @@ impl Proxy for Generations {
         let folder = self.write(number, config)?;
         let began = Instant::now();
         let start = async {
-            self.nginx.check(&folder).await?;
             let sockets = self.open(number, &config.ports)?;
-            match self.start(&folder, &sockets).await {
+            match start(&self.nginx, &folder, &sockets).await {
                 Ok(process) => Ok((sockets, process)),
                 Err(error) => {
                     self.close(number, sockets);
@@ -392,7 +408,7 @@ impl Proxy for Generations {
         };
         match start.await {
             Ok((sockets, process)) => {
-                let generation = Generation { number, folder, sockets, process, began };
+                let generation = Generation { number, folder, sockets, process, began, accident: None };
                 tracing::info!(number, took = ?began.elapsed(), "a configuration is in service");
                 self.serve(generation);
                 self.backoff.reset();
@@ -408,7 +424,7 @@ impl Proxy for Generations {
     async fn stop(&mut self) {
         let now = Stage::Draining(Instant::now(), Instant::now());
         if let Some(old) = self.current.take() {
-            self.retired.push(Retired::of(old, now));
+            self.retire_generation(old, now);
         }
         for one in self.retired.iter_mut().filter(|one| !matches!(one.stage, Stage::Quitting(_))) {
             one.stage = now;
@@ -431,20 +447,36 @@ impl Proxy for Generations {
                 rest.await;
                 continue;
             };
-            let status = tokio::select! {
-                status = current.process.child.wait() => status,
+            let Some(accident) = &current.accident else {
+                tokio::select! {
+                    status = current.process.child.wait() => {
+                        let why = match status {
+                            Ok(status) => current.process.ended(status).await,
+                            Err(error) => format!("cannot be waited for: {error}"),
+                        };
+                        tracing::warn!(why, "nginx has ended");
+                        // A point in time: changes that keep coming call away who waits here.
+                        let again_at = Instant::now() + self.backoff.after(current.began.elapsed());
+                        current.accident = Some(Accident { why, again_at, process: None });
+                    }
+                    () = rest => {}
+                }
+                continue;
+            };
+            tokio::select! {
+                () = sleep_until(accident.again_at) => {}
                 () = rest => continue,
-            };
-            let why = match status {
-                Ok(status) => current.process.ended(status).await,
-                Err(error) => format!("cannot be waited for: {error}"),
-            };
-            let delay = self.backoff.after(current.began.elapsed());
-            tracing::warn!(why, "nginx has ended");
-            sleep(delay).await;
+            }
+            let why = accident.why.clone();
             return match self.again().await {
                 Ok(()) => format!("nginx {why}; it was started again"),
-                Err(error) => format!("nginx {why}, and cannot be started again: {}", chain(&error)),
+                Err(error) => {
+                    let again_at = Instant::now() + self.backoff.after(Duration::ZERO);
+                    if let Some(accident) = self.current.as_mut().and_then(|one| one.accident.as_mut()) {
+                        accident.again_at = again_at;
+                    }
+                    format!("nginx {why}, and cannot be started again: {}", chain(&error))
+                }
             };
         }
     }
@@ -501,13 +533,18 @@ impl Running {
 }
 
 impl Process {
-    /// How it ended, with its last words where it went by itself.
-    async fn ended(&mut self, status: ExitStatus) -> String {
+    /// Its last words.
+    async fn last_words(&mut self, patience: Duration) -> String {
         // What it printed is in the pipe by now; its children may hold that open.
         if !self.pump.is_finished() {
-            let _ = tokio::time::timeout(Duration::from_millis(50), &mut self.pump).await;
+            let _ = tokio::time::timeout(patience, &mut self.pump).await;
         }
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How it ended, with its last words where it went by itself.
+    async fn ended(&mut self, status: ExitStatus) -> String {
+        let last = self.last_words(WATCH).await;
         match (status.code(), status.signal()) {
             (Some(code), _) if last.is_empty() => format!("exited with status {code}"),
             (Some(code), _) => format!("exited with status {code}: {last}"),
@@ -520,9 +557,40 @@ impl Process {
     }
 }
 
+/// Starts nginx in a folder, with sockets, and waits until it answers.
+async fn start(nginx: &Nginx, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Result<Process> {
+    let mut process = spawn(nginx, folder, sockets)?;
+    answers(&mut process, folder).await?;
+    Ok(process)
+}
+
+/// Waits until nginx in a folder answers. That it starts at all is the judgement on its configuration: it reads it
+/// as `nginx -t` does.
+async fn answers(process: &mut Process, folder: &Path) -> Result<()> {
+    let control = folder.join(CONTROL);
+    let limit = process.began + START;
+    loop {
+        if let Some(status) = process.child.try_wait().map_err(Error::io("wait for nginx"))? {
+            // It has no children yet that could hold the pipe open.
+            let last = process.last_words(LAST_WORDS).await;
+            return Err(match last.as_str() {
+                "" => Error::Ended(process.ended(status).await),
+                last => Error::Refused(refusal(last, folder)),
+            });
+        }
+        match timeout_at(limit, ask(&control)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) if Instant::now() < limit => sleep(LOOK).await,
+            Ok(Err(_)) | Err(_) => return Err(Error::Mute(control)),
+        }
+    }
+}
+
 /// Starts nginx. On this thread: with the thread that started it the child dies.
 fn spawn(nginx: &Nginx, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Result<Process> {
     let run = || Error::io(format!("run {}", nginx.program.display()));
+    // nginx does not listen where there is a file, left by its predecessor.
+    let _ = fs::remove_file(folder.join(CONTROL));
     let mut command = nginx.command(folder);
     let mut mappings = Vec::new();
     let mut inherited = String::new();
@@ -543,7 +611,7 @@ fn spawn(nginx: &Nginx, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Resu
     let last = Arc::new(Mutex::new(String::new()));
     let pump = tokio::spawn(pump(child.stderr.take(), last.clone()));
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-    Ok(Process { child, group, last, pump })
+    Ok(Process { child, group, began: Instant::now(), last, pump })
 }
 
 /// Passes on what nginx says.

@@ -1,10 +1,15 @@
 //! What goes on while the configuration changes, and what happens when something goes wrong.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
 
+use ingress::apply::{Generations, Nginx, Proxy};
+use ingress::model::Model;
+use ingress::render::{Setup, render};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::load::Load;
 use super::site::{NODE, Site, at_site, get, https, send};
@@ -269,5 +274,39 @@ fn nothing_to_serve_is_no_nginx() {
         assert_eq!(site.board().message, "nothing to serve");
         site.apply(WEB).await;
         site.until_from(HOST, "/", &["a", "b"]).await;
+    });
+}
+
+/// Who looks after nginx is called away by every change; in the end it is started all the same.
+#[test]
+fn changes_that_keep_coming_do_not_put_off_the_restart() {
+    at_site(async |site| {
+        let folder = site.folder.path().join("ingress");
+        let nginx = Nginx::find(std::env::var_os("PATH").as_deref()).unwrap();
+        let setup =
+            Setup { superuser: nix::unistd::geteuid().is_root(), version: nginx.version, ..Setup::default() };
+        let mut generations = Generations::new(nginx, &folder, Duration::from_secs(1), false).unwrap();
+        generations.apply(&render(&Model::default(), &setup)).await.unwrap();
+        let mut before = None;
+        for _ in 0..3 {
+            let pid = site
+                .until("nginx's number", || async {
+                    let pid = std::fs::read_to_string(folder.join("1/nginx.pid")).unwrap_or_default();
+                    pid.trim().parse().ok().filter(|pid| Some(*pid) != before).ok_or(pid)
+                })
+                .await;
+            before = Some(pid);
+            killpg(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+            // Each time anew, and never for as long as the first delay, nor as nginx takes to start.
+            let limit = Instant::now() + Duration::from_secs(30);
+            let said = loop {
+                match timeout(Duration::from_millis(2), generations.tend()).await {
+                    Ok(said) => break said,
+                    Err(_) => assert!(Instant::now() < limit, "it is not started again"),
+                }
+            };
+            assert_eq!(said, "nginx was killed by SIGKILL; it was started again");
+            assert!(generations.status().await.is_some());
+        }
     });
 }
