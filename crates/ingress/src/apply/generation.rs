@@ -5,35 +5,20 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::{Backoff, chain};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::listeners::Groups;
-use super::nginx::refusal;
+use super::process::{Process, Running, answers, ask, members, spawn, start};
 use super::{Nginx, Proxy};
 use crate::error::{Error, Result};
 use crate::render::{CONTROL, Rendered};
 
-/// So long nginx may take to start; with ten thousand routes it takes a second.
-const START: Duration = Duration::from_secs(30);
-/// So long its last words are waited for when it has not.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Between two looks whether it has.
-const LOOK: Duration = Duration::from_millis(1);
 /// Clients that are still connected to an old nginx when all that ask have been sent away, and ask nothing
 /// for so long, may find their connection closed.
 const IDLE: Duration = Duration::from_secs(1);
@@ -60,6 +45,8 @@ pub struct Generations {
     backoff: Backoff,
     /// Whether processes go on when this is dropped.
     stay: bool,
+    /// What happened to the one that served before, and people have not heard of.
+    untold: Option<String>,
 }
 
 /// One that serves.
@@ -107,37 +94,6 @@ enum Stage {
     Quitting(Instant),
 }
 
-/// Processes of one nginx.
-#[derive(Debug)]
-enum Running {
-    /// Our own child.
-    Child(Box<Process>),
-    /// Those of a group whose first process is gone.
-    Orphans(i32),
-}
-
-/// A child and those that it has made.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    /// Its group's number, which is its own.
-    group: i32,
-    began: Instant,
-    /// What it said last.
-    last: Arc<Mutex<String>>,
-    pump: JoinHandle<()>,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.pump.abort();
-        // Its children do not end with it.
-        if self.child.id().is_some() {
-            let _ = killpg(Pid::from_raw(self.group), Signal::SIGKILL);
-        }
-    }
-}
-
 impl Generations {
     /// Generations below a folder, which is made. Clients' connections are kept for `keep`. Processes go on
     /// when this is dropped if they are to `stay`; the next process adopts them.
@@ -158,6 +114,7 @@ impl Generations {
             groups: Groups::default(),
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             stay,
+            untold: None,
         };
         this.adopt();
         Ok(this)
@@ -238,7 +195,7 @@ impl Generations {
     }
 
     /// Makes a generation that has started the one that serves.
-    fn serve(&mut self, generation: Generation) {
+    async fn serve(&mut self, generation: Generation) {
         let link = self.folder.join(TEXT);
         let new = self.folder.join(".nginx.conf");
         let _ = fs::remove_file(&new);
@@ -250,10 +207,14 @@ impl Generations {
         for retired in self.retired.iter_mut().filter(|one| one.stage == Stage::Needed) {
             retired.stage = draining;
         }
-        if let Some(old) = self.current.replace(generation) {
-            self.retire_generation(old, draining);
-        }
+        let old = self.current.replace(generation);
+        // At once: who comes from now on is for the new one.
         self.steer();
+        if let Some(old) = old
+            && let Some(why) = self.retire_generation(old, draining).await
+        {
+            self.untold = Some(format!("nginx {why}; it was started again"));
+        }
     }
 
     fn draining(&self) -> Stage {
@@ -261,18 +222,25 @@ impl Generations {
         Stage::Draining(sent_away, sent_away + IDLE)
     }
 
-    /// Sees one off, with all of its processes.
-    fn retire_generation(&mut self, mut old: Generation, stage: Stage) {
-        let process = match old.accident.take() {
-            None => Running::Child(Box::new(old.process)),
-            Some(Accident { process: None, .. }) => Running::Orphans(old.process.group),
-            Some(Accident { process: Some(new), .. }) => {
+    /// Sees one off, with all of its processes. Gives how it ended, if it did so by itself.
+    async fn retire_generation(&mut self, mut old: Generation, stage: Stage) -> Option<String> {
+        if let Ok(Some(status)) = old.process.child.try_wait()
+            && old.accident.is_none()
+        {
+            let why = old.process.ended(status).await;
+            old.accident = Some(Accident { why, again_at: Instant::now(), process: None });
+        }
+        let (why, process) = match old.accident {
+            None => (None, Running::Child(Box::new(old.process))),
+            Some(Accident { why, process: None, .. }) => (Some(why), Running::Orphans(old.process.group)),
+            Some(Accident { why, process: Some(new), .. }) => {
                 self.see_off(&old.process, stage);
-                Running::Child(Box::new(new))
+                (Some(why), Running::Child(Box::new(new)))
             }
         };
         let (number, folder, sockets) = (Some(old.number), Some(old.folder), old.sockets);
         self.retired.push(Retired { number, folder, sockets, process, stage });
+        why
     }
 
     /// Sees off what a first process has left that has ended: its children may go on without it, on the same
@@ -315,16 +283,9 @@ impl Generations {
 
     /// Tells those whose time has come to end, and clears away those that have.
     async fn retire(&mut self) {
-        let mut ended = Vec::new();
-        for (i, one) in self.retired.iter_mut().enumerate() {
-            if one.process.has_ended() {
-                ended.push(i);
-            } else {
-                one.advance().await;
-            }
-        }
-        for i in ended.into_iter().rev() {
-            let one = self.retired.swap_remove(i);
+        // Those that have ended first: who looks after the others may be called away.
+        let ended: Vec<_> = self.retired.extract_if(.., |one| one.process.has_ended()).collect();
+        for one in ended {
             match one.number {
                 Some(number) => self.close(number, one.sockets),
                 None => {
@@ -335,6 +296,9 @@ impl Generations {
             if let Some(folder) = &one.folder {
                 remove(folder);
             }
+        }
+        for one in &mut self.retired {
+            one.advance().await;
         }
     }
 
@@ -410,7 +374,7 @@ impl Proxy for Generations {
             Ok((sockets, process)) => {
                 let generation = Generation { number, folder, sockets, process, began, accident: None };
                 tracing::info!(number, took = ?began.elapsed(), "a configuration is in service");
-                self.serve(generation);
+                self.serve(generation).await;
                 self.backoff.reset();
                 Ok(())
             }
@@ -424,7 +388,8 @@ impl Proxy for Generations {
     async fn stop(&mut self) {
         let now = Stage::Draining(Instant::now(), Instant::now());
         if let Some(old) = self.current.take() {
-            self.retire_generation(old, now);
+            // With nothing to serve, how it ended is of no account.
+            self.retire_generation(old, now).await;
         }
         for one in self.retired.iter_mut().filter(|one| !matches!(one.stage, Stage::Quitting(_))) {
             one.stage = now;
@@ -434,6 +399,9 @@ impl Proxy for Generations {
     }
 
     async fn tend(&mut self) -> String {
+        if let Some(said) = self.untold.take() {
+            return said;
+        }
         loop {
             self.retire().await;
             let due = self.due();
@@ -495,170 +463,6 @@ impl Proxy for Generations {
     fn retiring(&self) -> usize {
         self.retired.len()
     }
-}
-
-impl Running {
-    fn has_ended(&mut self) -> bool {
-        match self {
-            Self::Child(process) => match process.child.try_wait() {
-                Ok(None) => false,
-                // Without the first the others would go on for ever.
-                Ok(Some(_)) | Err(_) => {
-                    members(process.group).is_empty() || {
-                        let _ = killpg(Pid::from_raw(process.group), Signal::SIGKILL);
-                        false
-                    }
-                }
-            },
-            Self::Orphans(group) => members(*group).is_empty(),
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        match self {
-            Self::Child(process) if signal == Signal::SIGKILL => {
-                let _ = killpg(Pid::from_raw(process.group), signal);
-            }
-            // The first process tells the others.
-            Self::Child(process) => {
-                let _ = kill(Pid::from_raw(process.group), signal);
-            }
-            Self::Orphans(group) => {
-                for pid in members(*group) {
-                    let _ = kill(Pid::from_raw(pid), signal);
-                }
-            }
-        }
-    }
-}
-
-impl Process {
-    /// Its last words.
-    async fn last_words(&mut self, patience: Duration) -> String {
-        // What it printed is in the pipe by now; its children may hold that open.
-        if !self.pump.is_finished() {
-            let _ = tokio::time::timeout(patience, &mut self.pump).await;
-        }
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How it ended, with its last words where it went by itself.
-    async fn ended(&mut self, status: ExitStatus) -> String {
-        let last = self.last_words(WATCH).await;
-        match (status.code(), status.signal()) {
-            (Some(code), _) if last.is_empty() => format!("exited with status {code}"),
-            (Some(code), _) => format!("exited with status {code}: {last}"),
-            (None, Some(signal)) => {
-                let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
-                format!("was killed by {name}")
-            }
-            (None, None) => "has ended".into(),
-        }
-    }
-}
-
-/// Starts nginx in a folder, with sockets, and waits until it answers.
-async fn start(nginx: &Nginx, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Result<Process> {
-    let mut process = spawn(nginx, folder, sockets)?;
-    answers(&mut process, folder).await?;
-    Ok(process)
-}
-
-/// Waits until nginx in a folder answers. That it starts at all is the judgement on its configuration: it reads it
-/// as `nginx -t` does.
-async fn answers(process: &mut Process, folder: &Path) -> Result<()> {
-    let control = folder.join(CONTROL);
-    let limit = process.began + START;
-    loop {
-        if let Some(status) = process.child.try_wait().map_err(Error::io("wait for nginx"))? {
-            // It has no children yet that could hold the pipe open.
-            let last = process.last_words(LAST_WORDS).await;
-            return Err(match last.as_str() {
-                "" => Error::Ended(process.ended(status).await),
-                last => Error::Refused(refusal(last, folder)),
-            });
-        }
-        match timeout_at(limit, ask(&control)).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(_)) if Instant::now() < limit => sleep(LOOK).await,
-            Ok(Err(_)) | Err(_) => return Err(Error::Mute(control)),
-        }
-    }
-}
-
-/// Starts nginx. On this thread: with the thread that started it the child dies.
-fn spawn(nginx: &Nginx, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Result<Process> {
-    let run = || Error::io(format!("run {}", nginx.program.display()));
-    // nginx does not listen where there is a file, left by its predecessor.
-    let _ = fs::remove_file(folder.join(CONTROL));
-    let mut command = nginx.command(folder);
-    let mut mappings = Vec::new();
-    let mut inherited = String::new();
-    for (child_fd, socket) in (3..).zip(sockets.values()) {
-        let parent_fd = socket.try_clone().map_err(Error::io("duplicate a socket"))?;
-        mappings.push(FdMapping { parent_fd, child_fd });
-        inherited.push_str(&format!("{child_fd};"));
-    }
-    // nginx takes sockets over from one that is replaced by a new program (`ngx_add_inherited_sockets`).
-    if !inherited.is_empty() {
-        command.env("NGINX", inherited);
-    }
-    command.fd_mappings(mappings).map_err(|error| run()(io::Error::other(error)))?;
-    command.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped());
-    net::process::die_with_parent(&mut command);
-    net::process::unblock_signals(&mut command);
-    let mut child = Command::from(command).kill_on_drop(true).spawn().map_err(run())?;
-    let last = Arc::new(Mutex::new(String::new()));
-    let pump = tokio::spawn(pump(child.stderr.take(), last.clone()));
-    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-    Ok(Process { child, group, began: Instant::now(), last, pump })
-}
-
-/// Passes on what nginx says.
-async fn pump(said: Option<ChildStderr>, last: Arc<Mutex<String>>) {
-    let Some(said) = said else { return };
-    let mut lines = BufReader::new(said).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if ["[emerg]", "[alert]", "[crit]", "[error]"].iter().any(|level| line.contains(level)) {
-            tracing::warn!(target: "nginx", "{line}");
-            if line.contains("[emerg]") {
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
-            }
-        } else {
-            tracing::info!(target: "nginx", "{line}");
-        }
-    }
-}
-
-/// Asks nginx how it is.
-async fn ask(control: &Path) -> io::Result<String> {
-    let mut stream = UnixStream::connect(control).await?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.contains(" 200 ") => Ok(body.into()),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
-
-/// The processes of a group that are nginx; numbers of processes come again.
-fn members(group: i32) -> Vec<i32> {
-    if killpg(Pid::from_raw(group), None) == Err(Errno::ESRCH) {
-        return Vec::new();
-    }
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| is_member(*pid, group).unwrap_or(false)).collect()
-}
-
-/// (proc(5), `/proc/<pid>/stat`: `pid (name) state parent group …`)
-fn is_member(pid: i32, group: i32) -> Option<bool> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let state = fields.next()?;
-    Some(name == "nginx" && state != "Z" && fields.nth(1)?.parse() == Ok(group))
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
