@@ -17,6 +17,7 @@
 
 pub mod apply;
 pub mod error;
+mod gather;
 mod metrics;
 pub mod model;
 pub mod plan;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::apply::{Generations, Nginx, Proxy};
 use crate::error::{Error, Refusal};
+use crate::gather::gather;
 use crate::metrics::Metrics;
 use crate::model::Owner;
 use crate::plan::{Cluster, Except, Plan, Problem, Settings, plan};
@@ -25,8 +26,6 @@ use crate::tell::Teller;
 /// What the component is called on boards, in logs and events.
 pub const COMPONENT: &str = "ingress";
 
-/// Changes come together: after the first, others are waited for.
-const GATHER: Duration = Duration::from_millis(5);
 /// The more old generations there are, the longer it is until the next.
 const SPACING: Duration = Duration::from_millis(25);
 /// Between two tries to have a port, and two looks at the log.
@@ -173,7 +172,8 @@ where
             if self.look_after(sources.complete()).await {
                 continue;
             }
-            self.reconcile(&sources).await;
+            let cluster = sources.snapshot();
+            self.reconcile(&cluster, sources.invalid()).await;
             // Planning all over again for each of many changes would leave no time for anything else.
             let retiring = self.proxy.as_ref().map_or(0, Proxy::retiring);
             let spacing = SPACING * u32::try_from(retiring).unwrap_or(u32::MAX);
@@ -183,7 +183,7 @@ where
             let retry = self.retry.unwrap_or_else(|| Instant::now() + PERIOD);
             let wake = async {
                 let _ = timeout(retry.saturating_duration_since(Instant::now()), sources.changed()).await;
-                sleep(GATHER).await;
+                gather(&sources, &cluster).await;
             };
             self.look_after(wake).await;
         }
@@ -207,14 +207,13 @@ where
         true
     }
 
-    async fn reconcile(&mut self, sources: &Sources) {
-        let cluster = sources.snapshot();
-        self.refused.retain(|owner, (_, then)| version(&cluster, owner) == *then);
+    async fn reconcile(&mut self, cluster: &Cluster, invalid: Vec<String>) {
+        self.refused.retain(|owner, (_, then)| version(cluster, owner) == *then);
         if self.retry.is_none_or(|at| at <= Instant::now()) {
             self.ports.clear();
         }
         self.retry = None;
-        let (plan, failure) = self.apply(&cluster).await;
+        let (plan, failure) = self.apply(cluster).await;
         match failure {
             None => self.backoff.reset(),
             Some(_) => self.retry = Some(Instant::now() + self.backoff.after(Duration::ZERO)),
@@ -223,8 +222,8 @@ where
             self.retry.get_or_insert_with(|| Instant::now() + PERIOD);
         }
         self.rotate();
-        self.teller.tell(&cluster, &plan, failure.as_deref());
-        self.board(&plan, failure.as_deref(), sources.invalid());
+        self.teller.tell(cluster, &plan, failure.as_deref());
+        self.board(&plan, failure.as_deref(), invalid);
     }
 
     /// Brings a plan into service. What nginx refuses of it is left out, and the rest tried again.

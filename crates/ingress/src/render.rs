@@ -150,10 +150,19 @@ fn upstreams(out: &mut Writer, model: &Model) {
             out.put_with_comment("server", words, endpoint.pod.as_deref().unwrap_or_default());
         }
         if upstream.keepalive {
-            out.put("keepalive", [32u32.into()]);
+            out.put("keepalive", [kept(upstream.endpoints.len()).into()]);
         }
         out.close();
     }
+}
+
+/// How many idle connections to endpoints are kept. nginx takes an endpoint first and then looks for a connection
+/// to it: with fewer than there are requests at a time for each endpoint, it closes those that it is about to need,
+/// and opening one costs more than passing a request on.
+fn kept(endpoints: usize) -> u32 {
+    const EACH: usize = 32;
+    const MOST: usize = 320;
+    u32::try_from((EACH * endpoints).clamp(EACH, MOST)).unwrap_or_default()
 }
 
 /// Whether a choice, or a part of it, is a name that the resolver has to find.

@@ -5,32 +5,20 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::{Backoff, chain};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::listeners::Groups;
+use super::process::{Process, Running, answers, ask, members, spawn, start};
 use super::{Nginx, Proxy};
 use crate::error::{Error, Result};
 use crate::render::{CONTROL, Rendered};
 
-/// So long nginx may take to start; with ten thousand routes it takes a second.
-const START: Duration = Duration::from_secs(30);
-/// Between two looks whether it has.
-const LOOK: Duration = Duration::from_millis(1);
 /// Clients that are still connected to an old nginx when all that ask have been sent away, and ask nothing
 /// for so long, may find their connection closed.
 const IDLE: Duration = Duration::from_secs(1);
@@ -57,6 +45,8 @@ pub struct Generations {
     backoff: Backoff,
     /// Whether processes go on when this is dropped.
     stay: bool,
+    /// What happened to the one that served before, and people have not heard of.
+    untold: Option<String>,
 }
 
 /// One that serves.
@@ -67,6 +57,19 @@ struct Generation {
     sockets: BTreeMap<u16, OwnedFd>,
     process: Process,
     began: Instant,
+    /// How it ended, if it did so by itself.
+    accident: Option<Accident>,
+}
+
+/// What happened to one that serves, and how far it is with coming back. It stands here, for who looks after it
+/// may be called away at any time, and again before it is done.
+#[derive(Debug)]
+struct Accident {
+    why: String,
+    /// When it is started again.
+    again_at: Instant,
+    /// It is being started, and does not answer yet.
+    process: Option<Process>,
 }
 
 /// One that shall end.
@@ -91,36 +94,6 @@ enum Stage {
     Quitting(Instant),
 }
 
-/// Processes of one nginx.
-#[derive(Debug)]
-enum Running {
-    /// Our own child.
-    Child(Box<Process>),
-    /// Those of a group whose first process is gone.
-    Orphans(i32),
-}
-
-/// A child and those that it has made.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    /// Its group's number, which is its own.
-    group: i32,
-    /// What it said last.
-    last: Arc<Mutex<String>>,
-    pump: JoinHandle<()>,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.pump.abort();
-        // Its children do not end with it.
-        if self.child.id().is_some() {
-            let _ = killpg(Pid::from_raw(self.group), Signal::SIGKILL);
-        }
-    }
-}
-
 impl Generations {
     /// Generations below a folder, which is made. Clients' connections are kept for `keep`. Processes go on
     /// when this is dropped if they are to `stay`; the next process adopts them.
@@ -141,6 +114,7 @@ impl Generations {
             groups: Groups::default(),
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             stay,
+            untold: None,
         };
         this.adopt();
         Ok(this)
@@ -220,30 +194,8 @@ impl Generations {
         }
     }
 
-    /// Starts nginx in a folder, with sockets, and waits until it answers.
-    async fn start(&self, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Result<Process> {
-        let control = folder.join(CONTROL);
-        // nginx does not listen where there is a file, left by its predecessor.
-        let _ = fs::remove_file(&control);
-        let mut process = spawn(&self.nginx, folder, sockets)?;
-        let limit = Instant::now() + START;
-        loop {
-            if let Some(status) = process.child.try_wait().map_err(Error::io("wait for nginx"))? {
-                return Err(Error::Ended(process.ended(status).await));
-            }
-            match timeout_at(limit, ask(&control)).await {
-                Ok(Ok(_)) => return Ok(process),
-                Ok(Err(_)) => sleep(LOOK).await,
-                Err(_) => return Err(Error::Mute(control)),
-            }
-            if Instant::now() > limit {
-                return Err(Error::Mute(control));
-            }
-        }
-    }
-
-    /// Makes a checked and started generation the one that serves.
-    fn serve(&mut self, generation: Generation) {
+    /// Makes a generation that has started the one that serves.
+    async fn serve(&mut self, generation: Generation) {
         let link = self.folder.join(TEXT);
         let new = self.folder.join(".nginx.conf");
         let _ = fs::remove_file(&new);
@@ -255,10 +207,14 @@ impl Generations {
         for retired in self.retired.iter_mut().filter(|one| one.stage == Stage::Needed) {
             retired.stage = draining;
         }
-        if let Some(old) = self.current.replace(generation) {
-            self.retired.push(Retired::of(old, draining));
-        }
+        let old = self.current.replace(generation);
+        // At once: who comes from now on is for the new one.
         self.steer();
+        if let Some(old) = old
+            && let Some(why) = self.retire_generation(old, draining).await
+        {
+            self.untold = Some(format!("nginx {why}; it was started again"));
+        }
     }
 
     fn draining(&self) -> Stage {
@@ -266,38 +222,70 @@ impl Generations {
         Stage::Draining(sent_away, sent_away + IDLE)
     }
 
-    /// The one that serves has ended by itself: the same configuration again, on the same sockets.
-    async fn again(&mut self) -> Result<()> {
-        let Some(generation) = &self.current else { return Ok(()) };
-        let process = self.start(&generation.folder, &generation.sockets).await?;
-        let Some(generation) = &mut self.current else { return Ok(()) };
-        let old = std::mem::replace(&mut generation.process, process);
-        generation.began = Instant::now();
-        // Its children may go on without it; they share the sockets.
-        if !members(old.group).is_empty() {
+    /// Sees one off, with all of its processes. Gives how it ended, if it did so by itself.
+    async fn retire_generation(&mut self, mut old: Generation, stage: Stage) -> Option<String> {
+        if let Ok(Some(status)) = old.process.child.try_wait()
+            && old.accident.is_none()
+        {
+            let why = old.process.ended(status).await;
+            old.accident = Some(Accident { why, again_at: Instant::now(), process: None });
+        }
+        let (why, process) = match old.accident {
+            None => (None, Running::Child(Box::new(old.process))),
+            Some(Accident { why, process: None, .. }) => (Some(why), Running::Orphans(old.process.group)),
+            Some(Accident { why, process: Some(new), .. }) => {
+                self.see_off(&old.process, stage);
+                (Some(why), Running::Child(Box::new(new)))
+            }
+        };
+        let (number, folder, sockets) = (Some(old.number), Some(old.folder), old.sockets);
+        self.retired.push(Retired { number, folder, sockets, process, stage });
+        why
+    }
+
+    /// Sees off what a first process has left that has ended: its children may go on without it, on the same
+    /// sockets.
+    fn see_off(&mut self, process: &Process, stage: Stage) {
+        if !members(process.group).is_empty() {
             self.retired.push(Retired {
                 number: None,
                 folder: None,
                 sockets: BTreeMap::new(),
-                process: Running::Orphans(old.group),
-                stage: self.draining(),
+                process: Running::Orphans(process.group),
+                stage,
             });
         }
+    }
+
+    /// The one that serves has ended by itself: the same configuration again, on the same sockets. Goes on where
+    /// it was left when it was dropped.
+    async fn again(&mut self) -> Result<()> {
+        let Some(Generation { folder, sockets, accident: Some(accident), .. }) = &mut self.current else {
+            return Ok(());
+        };
+        let process = match &mut accident.process {
+            Some(process) => process,
+            none => none.insert(spawn(&self.nginx, folder, sockets)?),
+        };
+        if let Err(error) = answers(process, folder).await {
+            accident.process = None;
+            return Err(error);
+        }
+        let Some(generation) = &mut self.current else { return Ok(()) };
+        let new = generation.accident.take().and_then(|accident| accident.process);
+        let Some(new) = new else { return Ok(()) };
+        let old = std::mem::replace(&mut generation.process, new);
+        generation.began = Instant::now();
+        let draining = self.draining();
+        self.see_off(&old, draining);
         Ok(())
     }
 
     /// Tells those whose time has come to end, and clears away those that have.
     async fn retire(&mut self) {
-        let mut ended = Vec::new();
-        for (i, one) in self.retired.iter_mut().enumerate() {
-            if one.process.has_ended() {
-                ended.push(i);
-            } else {
-                one.advance().await;
-            }
-        }
-        for i in ended.into_iter().rev() {
-            let one = self.retired.swap_remove(i);
+        // Those that have ended first: who looks after the others may be called away.
+        let ended: Vec<_> = self.retired.extract_if(.., |one| one.process.has_ended()).collect();
+        for one in ended {
             match one.number {
                 Some(number) => self.close(number, one.sockets),
                 None => {
@@ -308,6 +296,9 @@ impl Generations {
             if let Some(folder) = &one.folder {
                 remove(folder);
             }
+        }
+        for one in &mut self.retired {
+            one.advance().await;
         }
     }
 
@@ -324,16 +315,6 @@ impl Generations {
 }
 
 impl Retired {
-    fn of(old: Generation, stage: Stage) -> Self {
-        Self {
-            number: Some(old.number),
-            folder: Some(old.folder),
-            sockets: old.sockets,
-            process: Running::Child(Box::new(old.process)),
-            stage,
-        }
-    }
-
     /// Does what is due.
     async fn advance(&mut self) {
         let now = Instant::now();
@@ -380,9 +361,8 @@ impl Proxy for Generations {
         let folder = self.write(number, config)?;
         let began = Instant::now();
         let start = async {
-            self.nginx.check(&folder).await?;
             let sockets = self.open(number, &config.ports)?;
-            match self.start(&folder, &sockets).await {
+            match start(&self.nginx, &folder, &sockets).await {
                 Ok(process) => Ok((sockets, process)),
                 Err(error) => {
                     self.close(number, sockets);
@@ -392,9 +372,9 @@ impl Proxy for Generations {
         };
         match start.await {
             Ok((sockets, process)) => {
-                let generation = Generation { number, folder, sockets, process, began };
+                let generation = Generation { number, folder, sockets, process, began, accident: None };
                 tracing::info!(number, took = ?began.elapsed(), "a configuration is in service");
-                self.serve(generation);
+                self.serve(generation).await;
                 self.backoff.reset();
                 Ok(())
             }
@@ -408,7 +388,8 @@ impl Proxy for Generations {
     async fn stop(&mut self) {
         let now = Stage::Draining(Instant::now(), Instant::now());
         if let Some(old) = self.current.take() {
-            self.retired.push(Retired::of(old, now));
+            // With nothing to serve, how it ended is of no account.
+            self.retire_generation(old, now).await;
         }
         for one in self.retired.iter_mut().filter(|one| !matches!(one.stage, Stage::Quitting(_))) {
             one.stage = now;
@@ -418,6 +399,9 @@ impl Proxy for Generations {
     }
 
     async fn tend(&mut self) -> String {
+        if let Some(said) = self.untold.take() {
+            return said;
+        }
         loop {
             self.retire().await;
             let due = self.due();
@@ -431,20 +415,36 @@ impl Proxy for Generations {
                 rest.await;
                 continue;
             };
-            let status = tokio::select! {
-                status = current.process.child.wait() => status,
+            let Some(accident) = &current.accident else {
+                tokio::select! {
+                    status = current.process.child.wait() => {
+                        let why = match status {
+                            Ok(status) => current.process.ended(status).await,
+                            Err(error) => format!("cannot be waited for: {error}"),
+                        };
+                        tracing::warn!(why, "nginx has ended");
+                        // A point in time: changes that keep coming call away who waits here.
+                        let again_at = Instant::now() + self.backoff.after(current.began.elapsed());
+                        current.accident = Some(Accident { why, again_at, process: None });
+                    }
+                    () = rest => {}
+                }
+                continue;
+            };
+            tokio::select! {
+                () = sleep_until(accident.again_at) => {}
                 () = rest => continue,
-            };
-            let why = match status {
-                Ok(status) => current.process.ended(status).await,
-                Err(error) => format!("cannot be waited for: {error}"),
-            };
-            let delay = self.backoff.after(current.began.elapsed());
-            tracing::warn!(why, "nginx has ended");
-            sleep(delay).await;
+            }
+            let why = accident.why.clone();
             return match self.again().await {
                 Ok(()) => format!("nginx {why}; it was started again"),
-                Err(error) => format!("nginx {why}, and cannot be started again: {}", chain(&error)),
+                Err(error) => {
+                    let again_at = Instant::now() + self.backoff.after(Duration::ZERO);
+                    if let Some(accident) = self.current.as_mut().and_then(|one| one.accident.as_mut()) {
+                        accident.again_at = again_at;
+                    }
+                    format!("nginx {why}, and cannot be started again: {}", chain(&error))
+                }
             };
         }
     }
@@ -463,134 +463,6 @@ impl Proxy for Generations {
     fn retiring(&self) -> usize {
         self.retired.len()
     }
-}
-
-impl Running {
-    fn has_ended(&mut self) -> bool {
-        match self {
-            Self::Child(process) => match process.child.try_wait() {
-                Ok(None) => false,
-                // Without the first the others would go on for ever.
-                Ok(Some(_)) | Err(_) => {
-                    members(process.group).is_empty() || {
-                        let _ = killpg(Pid::from_raw(process.group), Signal::SIGKILL);
-                        false
-                    }
-                }
-            },
-            Self::Orphans(group) => members(*group).is_empty(),
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        match self {
-            Self::Child(process) if signal == Signal::SIGKILL => {
-                let _ = killpg(Pid::from_raw(process.group), signal);
-            }
-            // The first process tells the others.
-            Self::Child(process) => {
-                let _ = kill(Pid::from_raw(process.group), signal);
-            }
-            Self::Orphans(group) => {
-                for pid in members(*group) {
-                    let _ = kill(Pid::from_raw(pid), signal);
-                }
-            }
-        }
-    }
-}
-
-impl Process {
-    /// How it ended, with its last words where it went by itself.
-    async fn ended(&mut self, status: ExitStatus) -> String {
-        // What it printed is in the pipe by now; its children may hold that open.
-        if !self.pump.is_finished() {
-            let _ = tokio::time::timeout(Duration::from_millis(50), &mut self.pump).await;
-        }
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match (status.code(), status.signal()) {
-            (Some(code), _) if last.is_empty() => format!("exited with status {code}"),
-            (Some(code), _) => format!("exited with status {code}: {last}"),
-            (None, Some(signal)) => {
-                let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
-                format!("was killed by {name}")
-            }
-            (None, None) => "has ended".into(),
-        }
-    }
-}
-
-/// Starts nginx. On this thread: with the thread that started it the child dies.
-fn spawn(nginx: &Nginx, folder: &Path, sockets: &BTreeMap<u16, OwnedFd>) -> Result<Process> {
-    let run = || Error::io(format!("run {}", nginx.program.display()));
-    let mut command = nginx.command(folder);
-    let mut mappings = Vec::new();
-    let mut inherited = String::new();
-    for (child_fd, socket) in (3..).zip(sockets.values()) {
-        let parent_fd = socket.try_clone().map_err(Error::io("duplicate a socket"))?;
-        mappings.push(FdMapping { parent_fd, child_fd });
-        inherited.push_str(&format!("{child_fd};"));
-    }
-    // nginx takes sockets over from one that is replaced by a new program (`ngx_add_inherited_sockets`).
-    if !inherited.is_empty() {
-        command.env("NGINX", inherited);
-    }
-    command.fd_mappings(mappings).map_err(|error| run()(io::Error::other(error)))?;
-    command.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped());
-    net::process::die_with_parent(&mut command);
-    net::process::unblock_signals(&mut command);
-    let mut child = Command::from(command).kill_on_drop(true).spawn().map_err(run())?;
-    let last = Arc::new(Mutex::new(String::new()));
-    let pump = tokio::spawn(pump(child.stderr.take(), last.clone()));
-    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-    Ok(Process { child, group, last, pump })
-}
-
-/// Passes on what nginx says.
-async fn pump(said: Option<ChildStderr>, last: Arc<Mutex<String>>) {
-    let Some(said) = said else { return };
-    let mut lines = BufReader::new(said).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if ["[emerg]", "[alert]", "[crit]", "[error]"].iter().any(|level| line.contains(level)) {
-            tracing::warn!(target: "nginx", "{line}");
-            if line.contains("[emerg]") {
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
-            }
-        } else {
-            tracing::info!(target: "nginx", "{line}");
-        }
-    }
-}
-
-/// Asks nginx how it is.
-async fn ask(control: &Path) -> io::Result<String> {
-    let mut stream = UnixStream::connect(control).await?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.contains(" 200 ") => Ok(body.into()),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
-
-/// The processes of a group that are nginx; numbers of processes come again.
-fn members(group: i32) -> Vec<i32> {
-    if killpg(Pid::from_raw(group), None) == Err(Errno::ESRCH) {
-        return Vec::new();
-    }
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| is_member(*pid, group).unwrap_or(false)).collect()
-}
-
-/// (proc(5), `/proc/<pid>/stat`: `pid (name) state parent group …`)
-fn is_member(pid: i32, group: i32) -> Option<bool> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let state = fields.next()?;
-    Some(name == "nginx" && state != "Z" && fields.nth(1)?.parse() == Ok(group))
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -62,20 +62,6 @@ impl Nginx {
         command.arg("-p").arg(prefix).args(["-c", "nginx.conf"]);
         command
     }
-
-    /// Whether it takes the configuration in a folder.
-    ///
-    /// # Errors
-    /// What it says, or that it cannot be run.
-    pub(super) async fn check(&self, folder: &Path) -> Result<()> {
-        let mut command = tokio::process::Command::from(self.command(folder));
-        let run = format!("run {} -t", self.program.display());
-        let output = command.args(["-t", "-q"]).kill_on_drop(true).output().await.map_err(Error::io(run))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(Error::Refused(refusal(&String::from_utf8_lossy(&output.stderr), folder)))
-    }
 }
 
 /// `nginx version: nginx/1.22.1 (Ubuntu)` as numbers.
@@ -85,9 +71,9 @@ fn version(said: &str) -> Option<Version> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// What nginx said, as `nginx: [emerg] host not found in upstream "a" in /x/nginx.conf:12`; the last line
-/// of that kind.
-fn refusal(said: &str, folder: &Path) -> Refusal {
+/// What nginx said of the configuration in a folder, as `nginx: [emerg] host not found in upstream "a" in
+/// /x/nginx.conf:12`; the last line of that kind.
+pub(super) fn refusal(said: &str, folder: &Path) -> Refusal {
     let mut errors = said.lines().filter_map(|line| line.split_once("[emerg]"));
     let message = errors.next_back().map_or(said.trim(), |(_, message)| message.trim());
     // As `12#12: message` where it logs in its usual form.

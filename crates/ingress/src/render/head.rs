@@ -74,20 +74,23 @@ fn log(out: &mut Writer, model: &Model, setup: &Setup) {
     // A request that no location of an object has taken has no route.
     out.put("uninitialized_variable_warn", ["off".into()]);
     out.gap();
-    out.comment("Which pod has answered: the last of those that were asked");
+    out.comment("Which pod has answered: the last of those that were asked. Mostly it is one, found without a pattern");
     out.open("map", [Word::variable("upstream_addr"), Word::variable("last_endpoint")]);
-    out.entry("default".into(), Word::variable("upstream_addr"));
     out.entry(Word::text("~[ ,](?<last>[^ ,]+)$"), Word::variable("last"));
     out.close();
     let endpoints = model.upstreams.values().flat_map(|upstream| &upstream.endpoints);
     let pods: BTreeMap<_, _> =
         endpoints.filter_map(|endpoint| Some((&endpoint.address, endpoint.pod.as_ref()?))).collect();
-    out.open("map", [Word::variable("last_endpoint"), Word::variable("pod")]);
-    out.entry("default".into(), Word::text(""));
-    for (address, pod) in pods {
-        out.entry(Word::text(address), Word::value(pod));
+    for (looked_at, pod, otherwise) in
+        [("last_endpoint", "last_pod", Word::text("")), ("upstream_addr", "pod", Word::variable("last_pod"))]
+    {
+        out.open("map", [Word::variable(looked_at), Word::variable(pod)]);
+        out.entry("default".into(), otherwise);
+        for (address, pod) in &pods {
+            out.entry(Word::text(address), Word::value(pod));
+        }
+        out.close();
     }
-    out.close();
 }
 
 fn clients(out: &mut Writer, model: &Model, setup: &Setup) {

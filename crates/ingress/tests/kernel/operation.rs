@@ -1,10 +1,16 @@
 //! What goes on while the configuration changes, and what happens when something goes wrong.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use ingress::apply::{Generations, Nginx, Proxy};
+use ingress::model::Model;
+use ingress::render::{Setup, render};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::load::Load;
 use super::site::{NODE, Site, at_site, get, https, send};
@@ -270,4 +276,65 @@ fn nothing_to_serve_is_no_nginx() {
         site.apply(WEB).await;
         site.until_from(HOST, "/", &["a", "b"]).await;
     });
+}
+
+/// Who looks after nginx is called away by every change; in the end it is started all the same.
+#[test]
+fn changes_that_keep_coming_do_not_put_off_the_restart() {
+    at_site(async |site| {
+        let folder = site.folder.path().join("ingress");
+        let (mut generations, setup) = generations(&folder);
+        generations.apply(&render(&Model::default(), &setup)).await.unwrap();
+        let mut before = None;
+        for _ in 0..3 {
+            let pid = number_of_nginx(site, &folder.join("1/nginx.pid"), before).await;
+            before = Some(pid);
+            killpg(pid, Signal::SIGKILL).unwrap();
+            // Each time anew, and never for as long as the first delay, nor as nginx takes to start.
+            let limit = Instant::now() + Duration::from_secs(30);
+            let said = loop {
+                match timeout(Duration::from_millis(2), generations.tend()).await {
+                    Ok(said) => break said,
+                    Err(_) => assert!(Instant::now() < limit, "it is not started again"),
+                }
+            };
+            assert_eq!(said, "nginx was killed by SIGKILL; it was started again");
+            assert!(generations.status().await.is_some());
+        }
+    });
+}
+
+/// The next one is started while the one that serves ends.
+#[test]
+fn an_end_that_a_new_configuration_hides_is_told_of() {
+    at_site(async |site| {
+        let folder = site.folder.path().join("ingress");
+        let (mut generations, setup) = generations(&folder);
+        generations.apply(&render(&Model::default(), &setup)).await.unwrap();
+        killpg(number_of_nginx(site, &folder.join("1/nginx.pid"), None).await, Signal::SIGKILL).unwrap();
+        generations.apply(&render(&Model::default(), &Setup { connections: 512, ..setup })).await.unwrap();
+        let said = timeout(Duration::from_secs(30), generations.tend()).await.unwrap();
+        assert_eq!(said, "nginx was killed by SIGKILL; it was started again");
+        // What is left of it goes, and once is enough.
+        let limit = Instant::now() + Duration::from_secs(30);
+        while folder.join("1").exists() {
+            assert!(timeout(Duration::from_millis(20), generations.tend()).await.is_err());
+            assert!(Instant::now() < limit, "its folder stays");
+        }
+    });
+}
+
+fn generations(folder: &Path) -> (Generations, Setup) {
+    let nginx = Nginx::find(std::env::var_os("PATH").as_deref()).unwrap();
+    let superuser = nix::unistd::geteuid().is_root();
+    let setup = Setup { superuser, version: nginx.version, ..Setup::default() };
+    (Generations::new(nginx, folder, Duration::ZERO, false).unwrap(), setup)
+}
+
+async fn number_of_nginx(site: &Site, file: &Path, not: Option<Pid>) -> Pid {
+    site.until("nginx's number", || async {
+        let number = std::fs::read_to_string(file).unwrap_or_default();
+        number.trim().parse().ok().map(Pid::from_raw).filter(|pid| Some(*pid) != not).ok_or(number)
+    })
+    .await
 }
