@@ -573,7 +573,10 @@ async fn who_enters_gets_the_main_container(bench: Bench) {
         state.wait_for(when).await.unwrap();
     };
     start("init", coloured("blue", "exit 0"), true).await;
-    start("main", coloured("red", "exec sleep 600"), false).await;
+    // More than a socket takes at once, as where a namespace has a thousand services.
+    let mut main = coloured("red", "exec sleep 600");
+    main.env.extend((0..10).map(|n| (format!("LONG_{n}"), "x".repeat(60_000))));
+    start("main", main, false).await;
     start("other", coloured("yellow", "exec sleep 600"), false).await;
     assert_eq!(colour(), "red");
     sandbox.signal("main", Signal::SIGKILL);

@@ -185,9 +185,13 @@ impl Server {
 
     fn outside(&self, request: Request, came: Came, out: &mut Vec<u8>) -> Verdict {
         let forwarder = self.forwarder().filter(|_| !self.is_nobodys(request.query.name()));
-        // Where nobody can be asked, the cluster's names are all that there are. A refusal would make
-        // resolvers try again.
-        let code = if forwarder.is_none() { ResponseCode::NXDomain } else { ResponseCode::Refused };
+        // Where nobody can be asked, the cluster's names are all that there are, and those above them. A refusal
+        // would make resolvers try again.
+        let code = match forwarder {
+            Some(_) => ResponseCode::Refused,
+            None if self.index().is_above(request.query.name()) => ResponseCode::NoError,
+            None => ResponseCode::NXDomain,
+        };
         match forwarder.filter(|_| request.wants_recursion()) {
             Some(forwarder) => {
                 let name = request.query.name().clone();

@@ -7,10 +7,11 @@
 //!
 //! Source: glibc 2.36, `resolv/res_query.c` (`__res_context_search`: search domains; `__res_context_query`:
 //! what two answers mean together) and `resolv/res_send.c` (which server is asked, when, how long), as
-//! `getaddrinfo(3)` uses them for both families. Not part of it: `/etc/hosts`, which programs read first,
-//! and the variables `LOCALDOMAIN` and `RES_OPTIONS`.
+//! `getaddrinfo(3)` uses them for both families. Before all that programs look into `/etc/hosts`: [`in_hosts`].
+//! Not part of it: the variables `LOCALDOMAIN` and `RES_OPTIONS`.
 
 mod ask;
+mod hosts;
 mod settings;
 mod table;
 
@@ -21,6 +22,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 
 use ask::Pair;
+pub use hosts::in_hosts;
 pub use settings::Settings;
 
 /// A look-up, step by step. Its `Display` is a table in words.
@@ -91,6 +93,8 @@ pub enum End {
     Found(Vec<IpAddr>),
     /// It is an address already; nobody is asked.
     Address(IpAddr),
+    /// These addresses, by `/etc/hosts`; nobody is asked.
+    Hosts(Vec<IpAddr>),
     /// `EAI_NONAME`.
     NoName,
     /// `EAI_NODATA`.
@@ -100,6 +104,9 @@ pub enum End {
     /// `EAI_FAIL`.
     Fail,
 }
+
+/// Bytes between two dots (RFC 1035 section 2.3.4).
+const LABEL: usize = 63;
 
 /// A name that cannot be looked up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -261,8 +268,12 @@ fn full(name: &str, domain: &str) -> Result<Name, BadName> {
     };
     let labels = text.strip_suffix('.').unwrap_or(&text);
     let bad = |why: String| BadName { name: text.clone(), why };
-    if labels.split('.').any(str::is_empty) {
-        return Err(bad("a part of it is empty".into()));
+    for label in labels.split('.') {
+        match label.len() {
+            0 => return Err(bad("a part of it is empty".into())),
+            1..=LABEL => {}
+            long => return Err(bad(format!("a part of it has {long} bytes, {LABEL} at most are possible"))),
+        }
     }
     Name::from_labels(labels.split('.').map(str::as_bytes)).map_err(|error| bad(error.to_string()))
 }

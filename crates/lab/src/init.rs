@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use topology::Topology;
 
 use crate::error::{Error, Result};
 use crate::protocol::Event;
-use crate::resolver::{Outside, Relay};
+use crate::resolver::{Line, Outside, Relay};
 use crate::state::{LabName, StateDir};
 use crate::status::LabStatus;
 use crate::supervisor::{Process, Spec, State, Supervisor};
@@ -35,7 +35,7 @@ use crate::{server, specs, world};
 pub(crate) const LOCK: i32 = 3;
 /// The descriptor of the socket that `topo up` listens on.
 pub(crate) const PROGRESS: i32 = 4;
-/// The first descriptor of a socket to a resolver of the machine.
+/// The first descriptor of the sockets to resolvers of the machine.
 const RESOLVERS: i32 = 5;
 /// A process that ends this often without ever being ready will not become so by waiting.
 const HOPELESS: u32 = 5;
@@ -114,10 +114,7 @@ pub fn run(options: Options) -> Result<()> {
 
 fn live(options: &Options, reporter: &Reporter) -> Result<()> {
     let lock_file = File::from(process::inherited(LOCK)?);
-    let resolvers = (RESOLVERS..)
-        .zip(&options.resolvers)
-        .map(|(number, address)| Ok(Outside::inherited(*address, process::inherited(number)?)))
-        .collect::<Result<Vec<_>>>()?;
+    let resolvers = inherited(&options.resolvers)?;
     allow_many_files();
     crate::state::lock_life(&lock_file).map_err(|e| Error::file("lock", options.state.join("lock"), e))?;
     let state = StateDir::at(options.name.clone(), options.state.clone());
@@ -137,6 +134,17 @@ fn live(options: &Options, reporter: &Reporter) -> Result<()> {
     })();
     folder.tidy(&state);
     result
+}
+
+/// The machine's resolvers, with the sockets that were handed in for each.
+fn inherited(addresses: &[SocketAddr]) -> Result<Vec<Outside>> {
+    let mut numbers = RESOLVERS..;
+    let mut next = || process::inherited(numbers.next().unwrap_or(i32::MAX));
+    let one = |address: &SocketAddr| {
+        let sockets = [next()?, next()?, next()?, next()?, next()?];
+        Ok(Outside::inherited(*address, sockets))
+    };
+    addresses.iter().map(one).collect()
 }
 
 /// Three descriptors a node are held open here; the usual limit of 1024 is one for `select(2)`, which
@@ -226,16 +234,21 @@ fn relay_node(topology: &Topology) -> Option<(&str, Ipv4Addr)> {
 fn relay_names(lab: &Lab, resolvers: Vec<Outside>) {
     let Some((node, address)) = relay_node(&lab.topology).filter(|_| !resolvers.is_empty()) else { return };
     let Some(machine) = lab.machine(node) else { return };
-    let bind =
-        || UdpSocket::bind((address, 53)).map_err(|e| net::Error::sys(format!("listen at {address}:53"), e));
-    let relay = machine.net.run(bind).map_err(Error::from).and_then(|inside| {
-        Relay::new(inside, resolvers).map_err(|e| net::Error::sys("ask the machine's resolvers", e).into())
-    });
-    let started = relay.and_then(|relay| {
+    let listen = |e| net::Error::sys(format!("listen at {address}:53"), e);
+    let bind = || {
+        let datagrams = UdpSocket::bind((address, 53)).map_err(listen)?;
+        Ok((datagrams, TcpListener::bind((address, 53)).map_err(listen)?))
+    };
+    let failed = |e| net::Error::sys("ask the machine's resolvers", e);
+    let start = |work: Box<dyn FnOnce() + Send>| {
         let thread = std::thread::Builder::new().name("resolver".into()).stack_size(128 << 10);
-        thread
-            .spawn(move || relay.run())
-            .map_err(|e| net::Error::sys("ask the machine's resolvers", e).into())
+        thread.spawn(work).map(drop)
+    };
+    let started = machine.net.run(bind).and_then(|(datagrams, streams)| {
+        let lines = Line::all(&streams, &resolvers).map_err(failed)?;
+        let relay = Relay::new(datagrams, resolvers).map_err(failed)?;
+        start(Box::new(move || drop(relay.run()))).map_err(failed)?;
+        lines.into_iter().try_for_each(|line| start(Box::new(|| line.run()))).map_err(failed)
     });
     if let Err(error) = started {
         tracing::warn!(error = chain(&error), "names of the world outside do not resolve");

@@ -158,7 +158,7 @@ impl Start<'_> {
         let resolvers =
             if self.topology.clusters.iter().any(|c| c.dns) { Outside::all() } else { Vec::new() };
         let mut keep = vec![lock.as_fd(), theirs.as_fd()];
-        keep.extend(resolvers.iter().map(AsFd::as_fd));
+        keep.extend(resolvers.iter().flat_map(Outside::sockets));
         let mut sandbox = Sandbox {
             args: self.arguments(&resolvers)?,
             env: environment(),

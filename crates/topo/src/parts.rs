@@ -14,10 +14,10 @@ use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{
-    AgentArgs, ControlPlaneArgs, DelayLineArgs, DnsCommand, DnsServeArgs, EchoCli, LabArgs, Output,
-    RouterArgs,
-};
+use crate::cli::Output;
+use crate::cli::names::{DnsCommand, DnsServeArgs};
+use crate::cli::parts::{AgentArgs, ControlPlaneArgs, DelayLineArgs, LabArgs, RouterArgs};
+use crate::cli::pods::EchoCli;
 use crate::{commands, output};
 
 /// How long a DNS server that is told to end goes on answering.

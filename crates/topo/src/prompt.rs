@@ -21,7 +21,8 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Editor, Helper, Highlighter, Hinter, Validator};
 
-use crate::cli::{Cli, ShellArgs};
+use crate::cli::Cli;
+use crate::cli::labs::ShellArgs;
 use crate::enter::{client, exec};
 use crate::output::{Hinted, line, note};
 

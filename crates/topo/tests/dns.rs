@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -226,6 +227,8 @@ fn from_everywhere(bench: &Bench) {
     }
     // Names of nodes go before those of services.
     assert_eq!(sh(bench, "C0w1", "getent hosts C0w2"), "10.0.0.4        C0w2\n");
+    let trace = json(bench, "dns trace C0w1 C0w2");
+    assert_eq!(trace["result"], "C0w2 is 10.0.0.4: /etc/hosts says so, nobody is asked", "{trace}");
     let trace = json(bench, "dns trace C0w1 web.shop");
     assert_eq!(trace["addresses"][0], "100.64.77.2", "{trace}");
     let trace = json(bench, "dns trace C0/c1 web.shop");
@@ -358,29 +361,77 @@ fn the_world_outside_and_a_user_without_privilege() {
 /// The questions that a resolver was asked, as `www.example.com 1`.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// A resolver of the machine, that knows every name.
+/// A resolver of the machine, that knows every name; names that begin with `long` have a hundred addresses, which are
+/// told by TCP only.
 fn machines_resolver() -> (SocketAddr, Asked) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind(listener.local_addr().unwrap()).unwrap();
     let (address, asked) = (socket.local_addr().unwrap(), Asked::default());
     let questions = asked.clone();
     std::thread::spawn(move || {
         let mut packet = [0; 4096];
         while let Ok((length, peer)) = socket.recv_from(&mut packet) {
-            // The header and the question without what is behind it.
-            let name = packet[12..length].iter().position(|byte| *byte == 0).unwrap();
-            let mut answer = packet[..12 + name + 5].to_vec();
-            let is_address = answer[12 + name + 2] == 1;
-            let text =
-                answer[13..12 + name].iter().map(|byte| if *byte < b' ' { '.' } else { char::from(*byte) });
-            questions.lock().unwrap().push(format!("{} {}", text.collect::<String>(), answer[12 + name + 2]));
-            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, is_address.into(), 0, 0, 0, 0]);
-            if is_address {
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 80]);
+            let (name, mut answer) = machines_answer(&packet[..length]);
+            questions.lock().unwrap().push(name.clone());
+            if name.starts_with("long") && name.ends_with(" 1") {
+                answer[2] |= 2;
+                answer[7] = 0;
+                answer.truncate(answer.len() - 16 * 100);
             }
             socket.send_to(&answer, peer).unwrap();
         }
     });
+    let questions = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut packet = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut packet).unwrap();
+            let (name, answer) = machines_answer(&packet);
+            questions.lock().unwrap().push(format!("{name} by TCP"));
+            let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+            stream.write_all(&[&length, answer.as_slice()].concat()).unwrap();
+        }
+    });
     (address, asked)
+}
+
+/// The question, as `www.example.com 1`, and the whole answer.
+fn machines_answer(packet: &[u8]) -> (String, Vec<u8>) {
+    // The header and the question without what is behind it.
+    let name = packet[12..].iter().position(|byte| *byte == 0).unwrap();
+    let mut answer = packet[..12 + name + 5].to_vec();
+    let text = answer[13..12 + name].iter().map(|byte| if *byte < b' ' { '.' } else { char::from(*byte) });
+    let (text, kind) = (text.collect::<String>(), answer[12 + name + 2]);
+    let records = match (kind, text.starts_with("long")) {
+        (1, true) => 100,
+        (1, false) => 1,
+        _ => 0,
+    };
+    answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, records, 0, 0, 0, 0]);
+    for n in 0..records {
+        answer.extend([
+            0xc0,
+            12,
+            0,
+            1,
+            0,
+            1,
+            0,
+            0,
+            0,
+            60,
+            0,
+            4,
+            192,
+            0,
+            2,
+            if records == 1 { 80 } else { n },
+        ]);
+    }
+    (format!("{text} {kind}"), answer)
 }
 
 /// The machine's resolver is asked for what is not the cluster's, and for nothing else.
@@ -407,6 +458,14 @@ fn world_outside(bench: &Bench, asked: &Asked) {
         assert!(said.contains("status: NXDOMAIN"), "{said}");
     }
     assert_eq!(all(), now);
+    // What is too long for a packet is asked for again by TCP, all the way; more often than there are lines.
+    for n in 0..6 {
+        let said = sh(bench, "C0/c1", &format!("dig +short long{n}.example.com | sort -V | tail -1"));
+        assert_eq!(said, "192.0.2.99\n", "{:?}", all());
+    }
+    assert_eq!(sh(bench, "C0e1", "dig +short long.example.com").lines().count(), 100);
+    let by_tcp = all().iter().filter(|question| question.ends_with(" 1 by TCP")).count();
+    assert!((7..=13).contains(&by_tcp), "{:?}", all());
     // An alias out of the cluster is followed.
     assert_eq!(
         sh(bench, "C0/c1", "dig +short ext-far.default.svc.cluster.local"),

@@ -1,12 +1,13 @@
 //! Entering a sandbox from outside of its agent, as `topo exec` does.
 
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use net::passing;
+use nix::sys::socket::{MsgFlags, recv};
 
 use super::files;
 use crate::error::{Error, Result};
@@ -51,12 +52,42 @@ pub fn enter(folder: &Path) -> Result<Entry> {
 /// A line and nothing after it: what follows the last one carries the descriptors.
 fn line(mut socket: &UnixStream) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    let mut byte = [0];
+    let mut buffer = [0; 8192];
     loop {
-        socket.read_exact(&mut byte)?;
-        if byte[0] == b'\n' {
+        let there = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK)?;
+        if there == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let end = buffer[..there].iter().position(|byte| *byte == b'\n');
+        let part = &mut buffer[..end.map_or(there, |end| end + 1)];
+        socket.read_exact(part)?;
+        line.extend_from_slice(part);
+        if end.is_some() {
             return Ok(line);
         }
-        line.push(byte[0]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn long_lines_and_what_comes_behind_them() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let long = format!("{}\n", "x".repeat(500_000));
+        let sent = long.clone();
+        let sender = std::thread::spawn(move || {
+            (&theirs).write_all(b"one\n").unwrap();
+            (&theirs).write_all(sent.as_bytes()).unwrap();
+            passing::send_fds(&theirs, &[theirs.as_fd()]).unwrap();
+        });
+        assert_eq!(line(&ours).unwrap(), b"one\n");
+        assert_eq!(line(&ours).unwrap(), long.as_bytes());
+        assert_eq!(passing::receive_fds(&ours, 1).unwrap().len(), 1);
+        sender.join().unwrap();
+        assert_eq!(line(&ours).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 }

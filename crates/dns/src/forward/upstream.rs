@@ -14,6 +14,8 @@ use crate::wire::UDP_MOST;
 
 /// How long one resolver may take before the next is asked.
 const TURN: Duration = Duration::from_millis(2000);
+/// What of this asking again by TCP may take.
+const BY_TCP: Duration = Duration::from_millis(1600);
 
 /// Some resolvers send more than they are asked for.
 const RECEIVED_MOST: usize = 4096;
@@ -87,9 +89,11 @@ async fn exchange(server: SocketAddr, key: &Key) -> std::io::Result<Message> {
     if !answer.metadata.truncation {
         return Ok(answer);
     }
-    match by_tcp(server, &packet, &query).await {
-        // Some resolvers are asked by UDP only. A part of the records is better than none.
-        Err(_) if !answer.answers.is_empty() => Ok(answer),
+    let whole = timeout(BY_TCP, by_tcp(server, &packet, &query)).await;
+    match whole.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+        Ok(whole) if whole.metadata.response_code == answer.metadata.response_code => Ok(whole),
+        // Some resolvers can be asked by UDP only. A part of the records is better than none.
+        _ if !answer.answers.is_empty() => Ok(answer),
         whole => whole,
     }
 }

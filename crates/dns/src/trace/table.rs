@@ -61,6 +61,9 @@ impl Trace {
         match &self.end {
             End::Found(addresses) => format!("{name} is {}: {cost}", joined(addresses)),
             End::Address(_) => format!("{name} is an address: nobody is asked"),
+            End::Hosts(addresses) => {
+                format!("{name} is {}: /etc/hosts says so, nobody is asked", joined(addresses))
+            }
             End::NoName => format!("{name}: Name or service not known (EAI_NONAME): {cost}"),
             End::NoData => format!("{name}: No address associated with hostname (EAI_NODATA): {cost}"),
             End::Again => format!("{name}: Temporary failure in name resolution (EAI_AGAIN): {cost}"),

@@ -8,7 +8,7 @@ use hickory_proto::rr::Name;
 
 use super::entry::{Entry, ServiceNames, Slice, lower};
 use super::objects::{EndpointSlice, Namespace, Service};
-use super::question::text;
+use super::question::{is_above_reverse, text};
 
 /// A zone's name that cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +75,13 @@ impl Index {
     #[must_use]
     pub fn zone(&self) -> &Name {
         &self.zone
+    }
+
+    /// Whether a name has names of the cluster below it, or may have, and none itself: `local`, `in-addr.arpa`. To say
+    /// that it does not exist would be to say that of those too (RFC 8020).
+    #[must_use]
+    pub fn is_above(&self, name: &Name) -> bool {
+        name.zone_of(&self.zone) || is_above_reverse(&text(name))
     }
 
     /// Says when the zone last changed, for its SOA record: seconds since 1970.

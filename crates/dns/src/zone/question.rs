@@ -139,6 +139,19 @@ pub(super) fn reverse(text: &str) -> Option<IpAddr> {
     labels.next().is_none().then(|| Ipv6Addr::from(address).into())
 }
 
+/// Whether a name is above those of addresses: `arpa`, `in-addr.arpa`, `0.10.in-addr.arpa`.
+pub(super) fn is_above_reverse(text: &str) -> bool {
+    let above = |tree: &str, most: usize, is_part: fn(&str) -> bool| {
+        let part = below(text, tree).map(|rest| rest.split('.').filter(|label| !label.is_empty()));
+        part.is_some_and(|mut labels| labels.clone().count() < most && labels.all(is_part))
+    };
+    text == "arpa"
+        || above("in-addr.arpa", 4, |label| label.parse::<u8>().is_ok())
+        || above("ip6.arpa", 32, |label| {
+            label.len() == 1 && label.parse::<char>().is_ok_and(|c| c.is_ascii_hexdigit())
+        })
+}
+
 /// The address that a label like `172-0-0-2` or `5678-abcd--1` stands for.
 pub(super) fn dashed(label: &str) -> Option<IpAddr> {
     let v4 = label.bytes().filter(|byte| *byte == b'-').count() == 3 && !label.contains("--");
@@ -227,6 +240,18 @@ mod tests {
             (&six.replace('b', "g"), None),
         ] {
             assert_eq!(reverse(name), address.map(|address| address.parse().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_above_those_of_addresses() {
+        for name in ["arpa", "in-addr.arpa", "0.3.10.in-addr.arpa", "ip6.arpa", "d.f.ip6.arpa"] {
+            assert!(is_above_reverse(name), "{name}");
+        }
+        for name in
+            ["", "1.0.3.10.in-addr.arpa", "x.in-addr.arpa", "256.in-addr.arpa", "g.ip6.arpa", "xip6.arpa"]
+        {
+            assert!(!is_above_reverse(name), "{name}");
         }
     }
 

@@ -37,6 +37,7 @@ fn index() -> Index {
 /// The answer as in the tables; the usual SOA record as `no more: ZONE`.
 fn answer(index: &Index, name: &Name, kind: RecordType) -> String {
     let inside = match index.answer(name, kind) {
+        Answer::Outside if index.is_above(name) => return "outside, above\n".into(),
         Answer::Outside => return "outside\n".into(),
         Answer::Refused => return "refused\n".into(),
         Answer::Inside(inside) => inside,

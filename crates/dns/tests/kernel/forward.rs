@@ -190,24 +190,38 @@ fn a_long_answer_is_fetched_by_tcp() {
     });
 }
 
+fn answers_in_part(query: &Message) -> Vec<Message> {
+    let mut part = answers(query);
+    part[0].metadata.truncation = true;
+    part
+}
+
+/// By TCP a resolver may refuse, say nothing, or fail.
 #[test]
 fn a_part_of_a_long_answer_is_better_than_none() {
     alone(async {
-        // By UDP only, and cut off.
-        let address: SocketAddr = "127.0.0.2:53".parse().unwrap();
-        let socket = UdpSocket::bind(address).await.unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut buffer = [0; 4096];
-            loop {
-                let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
-                let mut part = answers(&Message::from_vec(&buffer[..length]).unwrap()).remove(0);
-                part.metadata.truncation = true;
-                socket.send_to(&part.to_vec().unwrap(), peer).await.unwrap();
-            }
-        });
-        let (_store, _server) = cluster(Options { upstreams: vec![address], ..options() }).await;
-        assert_eq!(lookup("www.example.com").await, "192.0.2.80");
+        let mut by_udp_only = async |address: &str| {
+            let socket = UdpSocket::bind(address).await.unwrap();
+            let address = socket.local_addr().unwrap();
+            tasks.spawn(async move {
+                let mut buffer = [0; 4096];
+                loop {
+                    let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+                    let part = answers_in_part(&Message::from_vec(&buffer[..length]).unwrap()).remove(0);
+                    socket.send_to(&part.to_vec().unwrap(), peer).await.unwrap();
+                }
+            });
+            address
+        };
+        let refuses = by_udp_only("127.0.0.2:53").await;
+        let silent = by_udp_only("127.0.0.3:53").await;
+        let _silence = TcpListener::bind(silent).await.unwrap();
+        let fails = Resolver::start(4, answers_in_part, fails).await;
+        for upstream in [refuses, silent, fails.address] {
+            let (_store, _server) = cluster(Options { upstreams: vec![upstream], ..options() }).await;
+            assert_eq!(lookup("www.example.com").await, "192.0.2.80", "{upstream}");
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use cni::tool::Settings;
 use cni::{Attachment, Cni, Code, Error, NetworkList, ProcessExec, Reason};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{CniAttachmentArgs, CniCommand, CniNetworkArgs, CniRuntimeArgs};
+use crate::cli::cni::{CniAttachmentArgs, CniCommand, CniNetworkArgs, CniRuntimeArgs};
 use crate::output::{Hinted, Negative, line, note};
 
 /// Ended by Ctrl-C, as shells count it.

@@ -18,24 +18,34 @@ use crate::output::{self, NO, line};
 pub(crate) fn trace(lab: &LabName, place: &str, name: &str, as_json: bool) -> Result<ExitCode> {
     let (entry, fds) = client(lab)?.enter(place)?;
     join(&entry.namespaces, &fds)?;
-    let settings = Settings::parse(&resolv_conf(place)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let trace = runtime.block_on(dns::trace::trace(&settings, name)).context("dns trace")?;
+    let trace = match dns::trace::in_hosts(&read("/etc/hosts")?, name) {
+        Some(trace) => trace,
+        None => {
+            let settings = Settings::parse(&resolv_conf(place)?);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(dns::trace::trace(&settings, name)).context("dns trace")?
+        }
+    };
     if as_json {
         output::json(&document(&trace))?;
     } else {
         show(&trace);
     }
-    let found = matches!(trace.end, End::Found(_) | End::Address(_));
+    let found = matches!(trace.end, End::Found(_) | End::Address(_) | End::Hosts(_));
     Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
 /// The file that programs read there: a pod has its own in place; a node's is where `ip-netns(8)` looks.
 fn resolv_conf(place: &str) -> Result<String> {
     let nodes = Path::new("/etc/netns").join(place).join("resolv.conf");
-    let path = if nodes.exists() { nodes } else { "/etc/resolv.conf".into() };
-    match fs::read_to_string(&path) {
-        // The resolver then asks its own machine.
+    // Without one the resolver asks its own machine.
+    read(if nodes.exists() { nodes } else { "/etc/resolv.conf".into() })
+}
+
+/// A file; one that is not there is empty.
+fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         text => text.with_context(|| format!("read {}", path.display())),
     }
@@ -68,7 +78,7 @@ fn document(trace: &Trace) -> Value {
         json!({"name": one.name, "why": one.why, "queries": queries.collect::<Vec<_>>()})
     });
     let addresses: Vec<String> = match &trace.end {
-        End::Found(addresses) => addresses.iter().map(ToString::to_string).collect(),
+        End::Found(addresses) | End::Hosts(addresses) => addresses.iter().map(ToString::to_string).collect(),
         End::Address(address) => vec![address.to_string()],
         _ => vec![],
     };

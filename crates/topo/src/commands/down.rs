@@ -6,7 +6,7 @@ use anyhow::Result;
 use lab::start::{Ended, stop};
 use lab::{LabName, StateDir};
 
-use crate::cli::DownArgs;
+use crate::cli::labs::DownArgs;
 use crate::output::line;
 
 pub(crate) fn run(lab: &LabName, args: &DownArgs) -> Result<ExitCode> {

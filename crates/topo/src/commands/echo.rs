@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use images::echo::{Options, run as serve};
 
-use crate::cli::EchoArgs;
+use crate::cli::pods::EchoArgs;
 use crate::output::Hinted;
 
 pub(crate) fn run(args: EchoArgs) -> Result<ExitCode> {

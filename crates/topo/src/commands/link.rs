@@ -7,7 +7,7 @@ use lab::LabName;
 use lab::protocol::LinkStatus;
 use topology::LinkProperties;
 
-use crate::cli::{LinkCommand, LinkSetArgs};
+use crate::cli::links::{LinkCommand, LinkSetArgs};
 use crate::enter::client;
 use crate::output::{Negative, line};
 

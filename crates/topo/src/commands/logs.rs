@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use lab::{LabName, StateDir};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::cli::LogsArgs;
+use crate::cli::pods::LogsArgs;
 use crate::output::{self, Hinted, line};
 
 /// More names are too many to read.

@@ -12,7 +12,8 @@ use lab::{Client, LabName};
 use net::{NetNs, ping, throughput};
 use topology::Topology;
 
-use crate::cli::{IperfArgs, Output, PingallArgs};
+use crate::cli::Output;
+use crate::cli::links::{IperfArgs, PingallArgs};
 use crate::commands::link::describe;
 use crate::enter::{client, join};
 use crate::output::{self, Hinted, line, note, raw};

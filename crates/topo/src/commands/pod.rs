@@ -13,7 +13,7 @@ use store::{Reflector, Store};
 use topology::{Topology, closest};
 
 use super::objects::with_store;
-use crate::cli::{PodCommand, PodCreateArgs, PodDeleteArgs};
+use crate::cli::pods::{PodCommand, PodCreateArgs, PodDeleteArgs};
 use crate::enter::client;
 use crate::output::{self, Hinted, Negative, line};
 

@@ -11,7 +11,8 @@ use store::Store;
 use topology::{Cluster, Topology};
 
 use super::objects::{find_cluster, join_network};
-use crate::cli::{Output, ProxyCommand, ProxyShowArgs};
+use crate::cli::Output;
+use crate::cli::services::{ProxyCommand, ProxyShowArgs};
 use crate::enter::client;
 use crate::output::{self, Hinted, Negative, line};
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use topology::{Problems, Topology};
 
-use crate::cli::{Text, TopologyCommand};
+use crate::cli::labs::{Text, TopologyCommand};
 use crate::output::{self, line};
 
 /// The file of that name, or the default lab.

@@ -9,7 +9,7 @@ use lab::{Client, Event, LabName, LabStatus, Manifest, Start, StateDir};
 use net::sandbox::IdMap;
 use topology::{Problems, Topology};
 
-use crate::cli::{ShellArgs, UpArgs};
+use crate::cli::labs::{ShellArgs, UpArgs};
 use crate::commands::status;
 use crate::commands::topology::load;
 use crate::output::{Progress, line, note};

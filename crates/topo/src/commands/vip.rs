@@ -8,7 +8,7 @@ use lab::LabName;
 use store::registry;
 
 use super::objects::with_store;
-use crate::cli::{VipAddArgs, VipCommand, VipDeleteArgs};
+use crate::cli::services::{VipAddArgs, VipCommand, VipDeleteArgs};
 use crate::output::line;
 
 pub(crate) fn run(lab: &LabName, command: &VipCommand) -> Result<ExitCode> {

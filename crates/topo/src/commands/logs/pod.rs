@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kubelet::logs::{self, Options, Progress, Reader, files};
 
 use super::{missing, names};
-use crate::cli::LogsArgs;
+use crate::cli::pods::LogsArgs;
 use crate::output::{self, Hinted, note};
 
 /// Even if nothing wakes, it is looked so often whether the log is still there.
