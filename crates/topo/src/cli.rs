@@ -2,8 +2,13 @@
 
 pub(crate) mod changes;
 pub(crate) mod ingress;
+pub(crate) mod logs;
+pub(crate) mod nodes;
 pub(crate) mod objects;
+pub(crate) mod patch;
+pub(crate) mod run;
 pub(crate) mod skupper;
+pub(crate) mod verbs;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -94,6 +99,8 @@ pub(crate) enum Command {
     Rollout(changes::RolloutCommand),
     /// Wait until something is so
     Wait(changes::WaitArgs),
+    #[command(flatten)]
+    Verb(verbs::Verb),
     /// Impair a link, or pull its plug: `link set A B …`, `link A B down`
     #[command(subcommand, arg_required_else_help = true)]
     Link(LinkCommand),
@@ -379,7 +386,7 @@ pub(crate) struct ShellArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// Node, as C0w1, or pod, as C0/c1 or C0/NAMESPACE/POD; `lab` is the lab's own first process
-    #[arg(value_name = "NODE|POD")]
+    #[arg(value_name = "NODE|POD", default_value = "", hide_default_value = true)]
     pub(crate) target: String,
     /// As etcd or agent; without, all of the node. Of a pod the container
     pub(crate) component: Option<String>,
@@ -388,6 +395,8 @@ pub(crate) struct LogsArgs {
     pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) pod: PodLogsArgs,
+    #[command(flatten)]
+    pub(crate) selected: logs::SelectedArgs,
 }
 
 #[derive(Debug, Args)]
