@@ -176,7 +176,7 @@ fn merged(info: &KindInfo, modified: &Value, current: &Value) -> Value {
 }
 
 /// Kinds whose types Kubernetes itself does not have.
-fn is_custom(info: &KindInfo) -> bool {
+pub(crate) fn is_custom(info: &KindInfo) -> bool {
     matches!(info.group, "gateway.networking.k8s.io" | "skupper.io")
 }
 

@@ -145,6 +145,14 @@ pub fn parse(file: &str, text: &str) -> Documents {
     found
 }
 
+/// The one document of a text, which need not be an object.
+///
+/// # Errors
+/// It is neither YAML nor JSON.
+pub fn value(file: &str, text: &str) -> Result<Value, Unusable> {
+    value_of(text, 1, file)
+}
+
 /// Documents with the numbers of their first lines. They end at lines that begin with `---`, as YAML has it.
 fn split(text: &str) -> Vec<(usize, &str)> {
     let mut parts = Vec::new();

@@ -11,7 +11,9 @@
 //! - [`describe`]: an object in words;
 //! - [`jsonpath`]: paths into objects; [`columns`]: tables of them; [`mod@wait`]: until something is so;
 //! - [`delete`]: deleting, and waiting until it is done; [`change`]: scale, label, annotate; [`rollout`]:
-//!   deployments' revisions; [`generate`]: objects from a few words, and new images.
+//!   deployments' revisions; [`generate`] and [`run`]: objects from a few words, and new images;
+//! - [`patch`]: a few fields of an object; [`taint`] and [`drain`]: pods kept off a node, and taken off it;
+//! - [`resources`]: which kinds there are.
 //!
 //! Nothing is printed here: text is given back, and the command prints it. What things are called, which
 //! columns there are and how a pod's status is worded is as in kubectl 1.32, whose sources each module
@@ -24,16 +26,21 @@ pub mod columns;
 pub mod delete;
 pub mod describe;
 pub mod document;
+pub mod drain;
 mod error;
 pub mod format;
 pub mod generate;
 pub mod jsonpath;
 pub mod merge;
 mod object;
+pub mod patch;
 pub mod printers;
 pub mod query;
+pub mod resources;
 pub mod rollout;
+pub mod run;
 pub mod table;
+pub mod taint;
 pub mod targets;
 pub mod wait;
 

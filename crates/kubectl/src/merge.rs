@@ -6,9 +6,10 @@
 //! known by a key: these are merged item by item.
 //!
 //! kubectl makes a patch of it and the API server applies the patch; here both are one step. Source:
-//! apimachinery `pkg/util/strategicpatch/patch.go` (`CreateThreeWayMergePatch`, `normalizeElementOrder`).
+//! apimachinery `pkg/util/strategicpatch/patch.go` (`CreateThreeWayMergePatch`, `normalizeElementOrder`). [`mod@patch`] is the merge of `kubectl patch`.
 
 mod keys;
+pub mod patch;
 
 use serde_json::{Map, Value};
 

@@ -5,12 +5,17 @@ pub(crate) mod cni;
 pub(crate) mod ingress;
 pub(crate) mod labs;
 pub(crate) mod links;
+pub(crate) mod logs;
 pub(crate) mod names;
+pub(crate) mod nodes;
 pub(crate) mod objects;
 pub(crate) mod parts;
+pub(crate) mod patch;
 pub(crate) mod pods;
+pub(crate) mod run;
 pub(crate) mod services;
 pub(crate) mod skupper;
+pub(crate) mod verbs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -97,6 +102,8 @@ pub(crate) enum Command {
     Rollout(changes::RolloutCommand),
     /// Wait until something is so
     Wait(changes::WaitArgs),
+    #[command(flatten)]
+    Verb(verbs::Verb),
     /// Impair a link, or pull its plug: `link set A B …`, `link A B down`
     #[command(subcommand, arg_required_else_help = true)]
     Link(links::LinkCommand),

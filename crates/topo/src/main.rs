@@ -9,6 +9,7 @@ mod enter;
 mod output;
 mod parts;
 mod prompt;
+mod suggest;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return output::usage(&error),
+        Err(error) => return suggest::usage(error, std::env::args()),
     };
     match run(cli) {
         Ok(code) => code,
@@ -76,6 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Annotate(args) => commands::objects::mark(lab, &args, What::Annotations),
         Command::Rollout(command) => commands::objects::rollout(lab, &command),
         Command::Wait(args) => commands::objects::wait(lab, &args),
+        Command::Verb(verb) => commands::verbs::run(lab, &verb),
         Command::Link(command) => commands::link::run(lab, command),
         Command::Topology(command) => commands::topology::run(&command),
         Command::Cni(command) => commands::cni::run(&command),

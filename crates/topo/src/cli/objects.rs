@@ -88,9 +88,30 @@ impl FromStr for Form {
             ("custom-columns", columns) => {
                 Columns::parse(columns).map(Self::Columns).map_err(|error| error.to_string())
             }
-            _ => Err("allowed are wide, json, yaml, name, jsonpath=…, custom-columns=…".into()),
+            ("jsonpath-file", file) => format!("jsonpath={}", read(file)?.trim_end_matches('\n')).parse(),
+            ("custom-columns-file", file) => format!("custom-columns={}", columns_of(&read(file)?)).parse(),
+            ("go-template" | "go-template-file" | "template" | "templatefile", _) => {
+                Err("there are no go-templates here: jsonpath='{range .items[*]}{.metadata.name}{\"\\n\"}{end}' and \
+                     custom-columns=NAME:.metadata.name say the same"
+                    .into())
+            }
+            _ => Err("allowed are wide, json, yaml, name, jsonpath=…, jsonpath-file=…, custom-columns=…, \
+                      custom-columns-file=…"
+                .into()),
         }
     }
+}
+
+fn read(file: &str) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))
+}
+
+/// A file has the columns' names in its first line, and below them where their cells are.
+fn columns_of(text: &str) -> String {
+    let mut lines = text.lines().map(str::split_whitespace);
+    let (names, paths) = (lines.next(), lines.next());
+    let both = names.into_iter().flatten().zip(paths.into_iter().flatten());
+    both.map(|(name, path)| format!("{name}:{path}")).collect::<Vec<_>>().join(",")
 }
 
 #[derive(Debug, Args)]
@@ -175,6 +196,9 @@ pub(crate) struct GetArgs {
     /// All labels in the last column
     #[arg(long)]
     pub(crate) show_labels: bool,
+    /// The kind before the name
+    #[arg(long)]
+    pub(crate) show_kind: bool,
     /// Labels, each in a column
     #[arg(short = 'L', long, value_delimiter = ',', value_name = "LABEL")]
     pub(crate) label_columns: Vec<String>,
@@ -290,6 +314,28 @@ pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_are_read_from_files_too_and_go_templates_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let columns = file("columns", "NAME            IP\n.metadata.name  .status.podIP\n");
+        let asked = format!("custom-columns-file={columns}").parse::<Form>();
+        assert_eq!(asked, "custom-columns=NAME:.metadata.name,IP:.status.podIP".parse());
+        let path = file("path", "{.metadata.name}\n");
+        assert_eq!(format!("jsonpath-file={path}").parse::<Form>(), "jsonpath={.metadata.name}".parse());
+        for text in ["go-template={{.kind}}", "go-template-file=x"] {
+            assert!(
+                text.parse::<Form>().unwrap_err().starts_with("there are no go-templates here: jsonpath=")
+            );
+        }
+        assert!("jsonpath-file=/nonexistent".parse::<Form>().is_err());
+        assert!("custom-columns-file=/dev/null".parse::<Form>().is_err());
+    }
 
     #[test]
     fn times_are_written_as_for_kubectl() {

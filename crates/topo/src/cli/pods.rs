@@ -52,7 +52,7 @@ pub(crate) struct PodDeleteArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// Node, as C0w1, or pod, as C0/c1 or C0/NAMESPACE/POD; `lab` is the lab's own first process
-    #[arg(value_name = "NODE|POD")]
+    #[arg(value_name = "NODE|POD", default_value = "", hide_default_value = true)]
     pub(crate) target: String,
     /// As etcd or agent; without, all of the node. Of a pod the container
     pub(crate) component: Option<String>,
@@ -61,6 +61,8 @@ pub(crate) struct LogsArgs {
     pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) pod: PodLogsArgs,
+    #[command(flatten)]
+    pub(crate) selected: super::logs::SelectedArgs,
 }
 
 #[derive(Debug, Args)]

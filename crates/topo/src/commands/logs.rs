@@ -1,6 +1,7 @@
 //! `topo logs`.
 
 mod pod;
+mod selected;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,6 +15,7 @@ use lab::{LabName, StateDir};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::cli::pods::LogsArgs;
+use crate::commands::objects::cluster_name;
 use crate::output::{self, Hinted, line};
 
 /// More names are too many to read.
@@ -26,12 +28,28 @@ pub(crate) fn run(lab: &LabName, args: &LogsArgs) -> Result<ExitCode> {
     if state.life().is_none() {
         return Err(lab::Error::NotRunning(lab.to_string()).into());
     }
-    if args.target.contains('/') {
-        return pod::run(&state.logs().join(PODS), args);
+    let pods = state.logs().join(PODS);
+    if let Some(selector) = &args.selected.selector {
+        return selected::run(lab, &pods, selector, args);
     }
-    refuse_options_of_pods(args)?;
+    if args.target.is_empty() {
+        let hint = "NODE, as C0w1, POD, as C0/c1, or -l LABELS".into();
+        return Err(Hinted { message: "logs: whose?".into(), hint }.into());
+    }
+    if args.target.contains('/') {
+        return pod::run(&pods, args);
+    }
     let folder = state.logs().join(&args.target);
     let mut files = logs_in(&folder);
+    if files.is_empty() {
+        // As kubectl's users name pods.
+        let asked = &args.selected;
+        let cluster = cluster_name(lab, asked.cluster.as_deref())?;
+        if kubelet::logs::files::find_pod(&pods.join(&cluster), &asked.namespace, &args.target)?.is_some() {
+            return pod::of_pod(&pods, (&cluster, &asked.namespace, &args.target), args);
+        }
+    }
+    refuse_options_of_pods(args)?;
     if files.is_empty() {
         let mut known = names(&state.logs());
         known.retain(|name| name != PODS);

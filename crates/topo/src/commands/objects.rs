@@ -6,7 +6,10 @@ mod delete;
 mod describe;
 mod generate;
 mod get;
+mod nodes;
+mod patch;
 mod rollout;
+mod run;
 mod wait;
 
 use std::io::Read;
@@ -37,7 +40,10 @@ pub(crate) use delete::run as delete;
 pub(crate) use describe::run as describe;
 pub(crate) use generate::{expose, set_image};
 pub(crate) use get::run as get;
+pub(crate) use nodes::{cordon, drain, taint};
+pub(crate) use patch::run as patch;
 pub(crate) use rollout::run as rollout;
+pub(crate) use run::run;
 pub(crate) use wait::run as wait;
 
 /// Namespaces that one has to be in to reach a cluster's etcd. Files stay the caller's.

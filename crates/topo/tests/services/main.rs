@@ -1,6 +1,7 @@
 //! Services and what stands behind them, as users meet them: whole labs, real packets.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod drain;
 mod guide;
 mod lab;
 mod leaders;

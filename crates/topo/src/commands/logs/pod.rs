@@ -13,7 +13,7 @@ use crate::cli::pods::LogsArgs;
 use crate::output::{self, Hinted, note};
 
 /// Even if nothing wakes, it is looked so often whether the log is still there.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 
 /// `root` has a folder a cluster.
 pub(super) fn run(root: &Path, args: &LogsArgs) -> Result<ExitCode> {
@@ -26,6 +26,15 @@ pub(super) fn run(root: &Path, args: &LogsArgs) -> Result<ExitCode> {
             return Err(Hinted { message, hint: "a pod is C0/c1 or C0/NAMESPACE/POD".into() }.into());
         }
     };
+    of_pod(root, (cluster, namespace, pod), args)
+}
+
+/// Of the pod of that cluster, namespace and name.
+pub(super) fn of_pod(
+    root: &Path,
+    (cluster, namespace, pod): (&str, &str, &str),
+    args: &LogsArgs,
+) -> Result<ExitCode> {
     let Some(folder) = files::find_pod(&root.join(cluster), namespace, pod)? else {
         return Err(no_pod(root, args));
     };
@@ -57,7 +66,7 @@ pub(super) fn run(root: &Path, args: &LogsArgs) -> Result<ExitCode> {
     print(reader)
 }
 
-fn options(args: &LogsArgs) -> Options {
+pub(super) fn options(args: &LogsArgs) -> Options {
     let pod = &args.pod;
     Options {
         follow: args.follow,

@@ -11,13 +11,27 @@ use serde_json::Value;
 use store::Store;
 
 use super::{Report, documents, generate, show, with_store};
-use crate::cli::objects::{ApplyArgs, CreateArgs, Form};
+use crate::cli::objects::{self, ApplyArgs, CreateArgs, Form, PlaceArgs};
 use crate::output::{line, note};
+
+/// Where objects are made, whether they are, and how they are told of.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    pub(super) place: &'a PlaceArgs,
+    pub(super) dry_run: objects::DryRun,
+    pub(super) output: Option<&'a Form>,
+}
+
+impl<'a> How<'a> {
+    fn of(args: &'a ApplyArgs) -> Self {
+        Self { place: &args.place, dry_run: args.dry_run, output: args.output.as_ref() }
+    }
+}
 
 pub(crate) fn run(lab: &LabName, args: &ApplyArgs) -> Result<ExitCode> {
     let mut report = Report::new("apply");
     let documents = from_files(args, &mut report);
-    each(lab, args, report, documents, async |store, document, dry_run| {
+    each(lab, How::of(args), report, documents, async |store, document, dry_run| {
         apply::apply(store, document, dry_run).await
     })
 }
@@ -34,7 +48,7 @@ pub(crate) fn create(lab: &LabName, args: &CreateArgs) -> Result<ExitCode> {
         },
         None => from_files(&args.apply, &mut report),
     };
-    each(lab, &args.apply, report, documents, async |store, document, dry_run| {
+    each(lab, How::of(&args.apply), report, documents, async |store, document, dry_run| {
         apply::create(store, document, args.save_config, dry_run).await
     })
 }
@@ -52,35 +66,35 @@ fn from_files(args: &ApplyArgs, report: &mut Report) -> Vec<Document> {
 }
 
 /// Does it to every document; a bad one does not keep the others back.
-fn each(
+pub(super) fn each(
     lab: &LabName,
-    args: &ApplyArgs,
+    how: How<'_>,
     mut report: Report,
     documents: Vec<Document>,
     act: impl AsyncFn(&Store, &Document, DryRun) -> kubectl::Result<Applied>,
 ) -> Result<ExitCode> {
-    if let Some(Form::Wide | Form::Columns(_)) = args.output {
+    if let Some(Form::Wide | Form::Columns(_)) = how.output {
         report.failed(&"tables are for `topo get`; here json, yaml, name or jsonpath=…");
         return Ok(report.code());
     }
     if documents.is_empty() {
         return Ok(report.code());
     }
-    with_store(lab, args.place.cluster.as_deref(), async |store| {
-        let dry_run = args.dry_run.into();
+    with_store(lab, how.place.cluster.as_deref(), async |store| {
+        let dry_run = how.dry_run.into();
         let mut objects = Vec::new();
-        let insisted = args.place.namespace.is_some();
+        let insisted = how.place.namespace.is_some();
         for mut document in documents {
-            let done = match apply::settle(&mut document, args.place.namespace(), insisted) {
+            let done = match apply::settle(&mut document, how.place.namespace(), insisted) {
                 Ok(()) => act(&store, &document, dry_run).await,
                 Err(error) => Err(error),
             };
             match done {
-                Ok(applied) => told(&applied, args.output.as_ref(), dry_run, &mut objects),
+                Ok(applied) => told(&applied, how.output, dry_run, &mut objects),
                 Err(error) => report.error_at(&document.place, &error),
             }
         }
-        print(objects, args.output.as_ref());
+        print(objects, how.output);
         Ok(report.code())
     })
 }

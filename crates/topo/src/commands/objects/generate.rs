@@ -51,7 +51,7 @@ fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
-fn document(info: &'static KindInfo, object: Value) -> Document {
+pub(super) fn document(info: &'static KindInfo, object: Value) -> Document {
     Document { place: Place { file: "command line".into(), document: 1, of: 1, line: 1 }, info, object }
 }
 

@@ -41,7 +41,7 @@ impl Wanted {
         Options {
             wide: args.output == Some(Form::Wide),
             namespace: self.scope.as_ref().is_some_and(|scope| scope.namespace.is_none()),
-            kind: self.each.iter().any(|(target, _)| Some(target.info) != first),
+            kind: args.show_kind || self.each.iter().any(|(target, _)| Some(target.info) != first),
             show_labels: args.show_labels,
             label_columns: args.label_columns.clone(),
         }

@@ -1,0 +1,147 @@
+//! What is said of a verb that is not there: what to type instead, and nothing that users have no use for.
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory};
+
+use crate::cli::Cli;
+use crate::output::{self, note};
+
+/// kubectl's verbs that are not here, and what does here what they do.
+const KUBECTL: &[(&str, &str)] = &[
+    ("alpha", "nothing is only tried out here: `topo --help` has all verbs"),
+    ("api-versions", "`topo api-resources` has every kind with its version"),
+    ("attach", "`topo logs -f C0/POD` goes on printing, `topo exec C0/POD -- sh` is a shell in it"),
+    ("auth", "there is no API server that would ask who you are: everything is allowed"),
+    ("autoscale", "nothing scales by itself: `topo scale deployment/NAME --replicas N`"),
+    (
+        "certificate",
+        "there is no API server that would sign any; between sites `topo skupper rotate` makes new ones",
+    ),
+    ("cluster-info", "`topo status` has clusters, nodes and components"),
+    ("completion", "`topo completions SHELL`"),
+    ("config", "there are no contexts: --lab, --cluster and -n say which; `topo list` has the labs"),
+    ("cp", "`topo exec C0/POD -- cat FILE >COPY`, and back `topo exec C0/POD -- tee FILE <COPY`"),
+    (
+        "debug",
+        "`topo exec C0/POD -- COMMAND` and `topo exec C0w1 -- COMMAND` run this machine's own programs there",
+    ),
+    ("diff", "`topo apply -f FILE --dry-run=server -o yaml` shows what would be there"),
+    (
+        "edit",
+        "`topo patch KIND NAME -p …`, or `topo get KIND NAME -o yaml >FILE`, an editor, and `topo apply -f FILE`",
+    ),
+    ("events", "`topo get events`, and `topo get events -w` goes on"),
+    (
+        "explain",
+        "`topo api-resources` has the kinds; their fields: https://kubernetes.io/docs/reference/kubernetes-api/",
+    ),
+    ("kustomize", "`kubectl kustomize FOLDER | topo apply -f -`"),
+    ("options", "`topo VERB --help` has all flags of a verb"),
+    ("plugin", "there are none; `topo --help` has all verbs"),
+    (
+        "port-forward",
+        "nothing is in between: `topo exec C0e1 -- curl http://ADDRESS:PORT` reaches pods and services",
+    ),
+    ("replace", "`topo apply -f FILE`; or `topo delete -f FILE` and `topo create -f FILE`"),
+    ("top", "`topo exec C0w1 -- top` for a node, `topo exec C0/POD -- top` for a pod"),
+];
+
+/// Tells what is wrong with a command line, whose words these are, the program first.
+pub(crate) fn usage(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        let all = Cli::command();
+        if let Some((verb, instead)) = kubectl_verb(&error, &all, words.skip(1)) {
+            note(format_args!("topo: {verb} is not here: {instead}"));
+            return ExitCode::from(output::ERROR);
+        }
+        hide(&mut error, &all);
+    }
+    output::usage(&error)
+}
+
+/// The verb of kubectl's that was typed as one of ours, not as a verb below one.
+fn kubectl_verb(
+    error: &clap::Error,
+    all: &Command,
+    words: impl Iterator<Item = String>,
+) -> Option<&'static (&'static str, &'static str)> {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let mut before = words.take_while(|word| word != typed);
+    if before.any(|word| all.find_subcommand(&word).is_some()) {
+        return None;
+    }
+    KUBECTL.iter().find(|(verb, _)| verb == typed)
+}
+
+/// Takes commands out of the suggestions that only other processes start.
+fn hide(error: &mut clap::Error, all: &Command) {
+    let Some(ContextValue::Strings(near)) = error.get(ContextKind::SuggestedSubcommand) else { return };
+    let (mut shown, mut hidden) = (Vec::new(), Vec::new());
+    names(all, &mut shown, &mut hidden);
+    let stays = |name: &&String| shown.contains(name) || !hidden.contains(name);
+    let stay: Vec<String> = near.iter().filter(stays).cloned().collect();
+    if stay.is_empty() {
+        error.remove(ContextKind::SuggestedSubcommand);
+    } else {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(stay));
+    }
+}
+
+/// Names of commands, with those below them.
+fn names(command: &Command, shown: &mut Vec<String>, hidden: &mut Vec<String>) {
+    for below in command.get_subcommands() {
+        let list = if below.is_hide_set() { &mut *hidden } else { &mut *shown };
+        list.push(below.get_name().to_owned());
+        names(below, shown, hidden);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn said(line: &str) -> String {
+        let words = || line.split(' ').map(str::to_owned);
+        let mut error = Cli::try_parse_from(words()).unwrap_err();
+        let all = Cli::command();
+        if let Some((verb, instead)) = kubectl_verb(&error, &all, words().skip(1)) {
+            return format!("{verb}: {instead}");
+        }
+        hide(&mut error, &all);
+        error.to_string()
+    }
+
+    #[test]
+    fn commands_that_only_processes_start_are_never_suggested() {
+        for hidden in ["delay-lin", "agnt", "control-plan", "imag", "rout", "prob", "dns serv", "la"] {
+            let text = said(&format!("topo {hidden}"));
+            let (_, tips) = text.split_once('\n').unwrap();
+            let (mut shown, mut names_hidden) = (Vec::new(), Vec::new());
+            names(&Cli::command(), &mut shown, &mut names_hidden);
+            for name in names_hidden {
+                assert!(!tips.contains(&format!("'{name}'")), "{hidden}: {text}");
+            }
+        }
+        assert!(said("topo statu").contains("a similar subcommand exists: 'status'"));
+    }
+
+    #[test]
+    fn kubectls_verbs_lead_to_ours() {
+        assert!(said("topo explain").starts_with("explain: `topo api-resources`"));
+        assert!(said("topo --lab mine edit pod c1").starts_with("edit: `topo patch"));
+        assert!(said("topo rollout edit").contains("unrecognized subcommand 'edit'"));
+        let all = Cli::command();
+        for (verb, instead) in KUBECTL {
+            assert!(all.find_subcommand(verb).is_none(), "{verb} is here");
+            for words in instead.split("`topo ").skip(1) {
+                let ours = words.split([' ', '`']).next().unwrap_or_default();
+                let there = all.find_subcommand(ours).is_some_and(|found| !found.is_hide_set());
+                assert!(there || ["--help", "VERB"].contains(&ours), "{verb}: there is no {ours}");
+            }
+        }
+    }
+}
