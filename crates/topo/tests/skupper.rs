@@ -3,8 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -100,6 +102,45 @@ fn refused(bench: &Bench, node: &str, url: &str) {
         let outcome = fetch(bench, node, url);
         if outcome.code == Some(7) { Ok(()) } else { Err(format!("{outcome:?}")) }
     });
+}
+
+/// One connection from a node, kept while the test does other things: a request goes out when it is told to.
+struct Held {
+    _client: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Held {
+    fn open(bench: &Bench, node: &str, address: &str, port: u16) -> Self {
+        // Reads a line, asks over descriptor 3, and tells what stood in the answer.
+        let script = r#"
+            exec 3<>"/dev/tcp/$0/$1" || exit 1
+            while read -r _; do
+                printf 'GET / HTTP/1.1\r\nHost: a\r\n\r\n' >&3
+                length=
+                while IFS= read -r line <&3 && [ "$line" != $'\r' ]; do
+                    case ${line,,} in content-length:*) length=${line#*: } ;; esac
+                done
+                [ -n "$length" ] || exit 1
+                IFS= read -r -N "${length%$'\r'}" body <&3
+                printf '%s\n' "${body%$'\n'}"
+            done"#;
+        let port = port.to_string();
+        let mut command = bench.command(["exec", node, "--", "bash", "-c", script, address, &port]);
+        let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (requests, answers) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+        Self { _client: Child(client), requests, answers: BufReader::new(answers) }
+    }
+
+    /// Asks, and waits for the answer; empty when the connection has ended.
+    fn ask(&mut self) -> String {
+        let mut answer = String::new();
+        // An end shows in the answer.
+        let _ = self.requests.write_all(b"\n");
+        self.answers.read_line(&mut answer).unwrap();
+        answer.trim_end().to_owned()
+    }
 }
 
 fn object(bench: &Bench, cluster: &str, kind: &str, name: &str) -> Value {
@@ -225,18 +266,28 @@ fn survives(bench: &Bench) {
     });
     answers(bench, "C1w1", "http://10.0.0.4:1028", "hello from C0");
 
-    // New certificates, and connections stay: the routers are the same, and it answers all the time.
+    // New certificates, of both ends of the link, and connections stay: the routers are the same, one connection goes
+    // on before, during and after, and new ones are answered all the time.
+    let mut held = Held::open(bench, "C1w1", "10.0.0.4", 1028);
+    assert_eq!(held.ask(), "hello from C0");
     let pids = [router_pid(bench, "C0w1"), router_pid(bench, "C1w1")];
-    let before = object(bench, "C1", "secret", "from-c1")["data"]["tls.crt"].clone();
+    let secrets = [("C1", "from-c1"), ("C0", "skupper-site-server")];
+    let certificates =
+        || secrets.map(|(cluster, name)| object(bench, cluster, "secret", name)["data"]["tls.crt"].clone());
+    let before = certificates();
     bench.ok(["skupper", "rotate", "--cluster", "C1"]);
-    wait_for("a new certificate", SOON, || {
+    bench.ok(["skupper", "rotate", "--cluster", "C0"]);
+    wait_for("new certificates", SOON, || {
+        assert_eq!(held.ask(), "hello from C0");
         assert_eq!(fetch(bench, "C1w1", "http://10.0.0.4:1028").stdout.trim(), "hello from C0");
-        let now = object(bench, "C1", "secret", "from-c1")["data"]["tls.crt"].clone();
-        if now.is_string() && now != before { Ok(()) } else { Err("the old one".into()) }
+        let now = certificates();
+        let new = |(now, before): (&Value, &Value)| now.is_string() && now != before;
+        if now.iter().zip(&before).all(new) { Ok(()) } else { Err("the old ones".into()) }
     });
     until(bench, "C1", "link", "from-c1", |link| link["status"]["status"] == "Ready");
     answers(bench, "C1w1", "http://10.0.0.4:1028", "hello from C0");
     assert_eq!(pids, [router_pid(bench, "C0w1"), router_pid(bench, "C1w1")]);
+    assert_eq!(held.ask(), "hello from C0");
 
     // The agent is killed: its router is not, and the next agent finds it.
     let agent = bench.ok([
@@ -250,6 +301,7 @@ fn survives(bench: &Bench) {
     let pid = agent.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap().trim().to_owned();
     bench.ok(["exec", "C0w1", "--", "kill", "-9", &pid]);
     assert_eq!(fetch(bench, "C1w1", "http://10.0.0.4:1028").stdout.trim(), "hello from C0");
+    assert_eq!(held.ask(), "hello from C0");
     bench.wait_ready();
     assert_eq!(router_pid(bench, "C0w1"), pids[0]);
 }
@@ -421,7 +473,7 @@ fn solo(router: Router) {
     let conf = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../conf").canonicalize().unwrap();
     let run = |args: &[&str]| {
         let words = ["exec", "C0w1", "--"].iter().chain(args);
-        Child(bench.command(words).stdout(std::process::Stdio::null()).spawn().unwrap())
+        Child(bench.command(words).stdout(Stdio::null()).spawn().unwrap())
     };
     let named = std::env::var("KNETSIM_SKROUTERD").unwrap_or_else(|_| "skrouterd".into());
     let topo = env!("CARGO_BIN_EXE_topo");
