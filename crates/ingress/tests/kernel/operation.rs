@@ -311,7 +311,13 @@ fn an_end_that_a_new_configuration_hides_is_told_of() {
         let folder = site.folder.path().join("ingress");
         let (mut generations, setup) = generations(&folder);
         generations.apply(&render(&Model::default(), &setup)).await.unwrap();
-        killpg(number_of_nginx(site, &folder.join("1/nginx.pid"), None).await, Signal::SIGKILL).unwrap();
+        let pid = number_of_nginx(site, &folder.join("1/nginx.pid"), None).await;
+        killpg(pid, Signal::SIGKILL).unwrap();
+        site.until("its end", || async {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+        })
+        .await;
         generations.apply(&render(&Model::default(), &Setup { connections: 512, ..setup })).await.unwrap();
         let said = timeout(Duration::from_secs(30), generations.tend()).await.unwrap();
         assert_eq!(said, "nginx was killed by SIGKILL; it was started again");
