@@ -84,6 +84,8 @@ def until(address, host, path, wanted):
             return now
         if now > limit:
             sys.exit(f"{host}{path}: {status} {body}")
+        # Who asks without a rest takes the processor from those who are to answer.
+        time.sleep(0.002)
 
 
 def switch(store, address, first, second, runs):

@@ -14,7 +14,7 @@ use runtime::{Backoff, chain};
 use tokio::time::{Instant, sleep_until};
 
 use super::listeners::Groups;
-use super::process::{Process, Running, answers, ask, members, spawn, start};
+use super::process::{Process, Running, answers, ask, members, running_below, spawn, start};
 use super::{Nginx, Proxy};
 use crate::error::{Error, Result};
 use crate::render::{CONTROL, Rendered};
@@ -128,22 +128,22 @@ impl Generations {
 
     /// Finds what a process before this one has left.
     fn adopt(&mut self) {
+        let running = running_below(&self.folder);
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok()) else {
                 continue;
             };
             self.number = self.number.max(number);
             let folder = entry.path();
-            let pid = fs::read_to_string(folder.join("nginx.pid")).unwrap_or_default();
-            match pid.trim().parse::<i32>() {
-                Ok(group) if !members(group).is_empty() => self.retired.push(Retired {
+            match folder.canonicalize().ok().and_then(|path| running.get(&path)) {
+                Some(groups) => self.retired.push(Retired {
                     number: None,
                     folder: Some(folder),
                     sockets: BTreeMap::new(),
-                    process: Running::Orphans(group),
+                    process: Running::Orphans(groups.clone()),
                     stage: Stage::Needed,
                 }),
-                _ => remove(&folder),
+                None => remove(&folder),
             }
         }
     }
@@ -232,7 +232,9 @@ impl Generations {
         }
         let (why, process) = match old.accident {
             None => (None, Running::Child(Box::new(old.process))),
-            Some(Accident { why, process: None, .. }) => (Some(why), Running::Orphans(old.process.group)),
+            Some(Accident { why, process: None, .. }) => {
+                (Some(why), Running::Orphans([old.process.group].into()))
+            }
             Some(Accident { why, process: Some(new), .. }) => {
                 self.see_off(&old.process, stage);
                 (Some(why), Running::Child(Box::new(new)))
@@ -251,7 +253,7 @@ impl Generations {
                 number: None,
                 folder: None,
                 sockets: BTreeMap::new(),
-                process: Running::Orphans(process.group),
+                process: Running::Orphans([process.group].into()),
                 stage,
             });
         }
@@ -288,10 +290,12 @@ impl Generations {
         for one in ended {
             match one.number {
                 Some(number) => self.close(number, one.sockets),
-                None => {
+                // Which of several sockets it had is not known; chance decides until the last is closed.
+                None if one.is_adopted() && !self.retired.iter().any(Retired::is_adopted) => {
                     self.groups.strangers_closed();
                     self.steer();
                 }
+                None => {}
             }
             if let Some(folder) = &one.folder {
                 remove(folder);
@@ -315,6 +319,11 @@ impl Generations {
 }
 
 impl Retired {
+    /// Whether a process before this one started it, with sockets that this one has not.
+    fn is_adopted(&self) -> bool {
+        self.number.is_none() && self.folder.is_some()
+    }
+
     /// Does what is due.
     async fn advance(&mut self) {
         let now = Instant::now();

@@ -1,11 +1,11 @@
 //! nginx's processes: a first one, and those that it has made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,8 +39,8 @@ const HELD_OPEN: Duration = Duration::from_millis(50);
 pub(super) enum Running {
     /// Our own child.
     Child(Box<Process>),
-    /// Those of a group whose first process is gone.
-    Orphans(i32),
+    /// Those of groups whose first processes are gone.
+    Orphans(BTreeSet<i32>),
 }
 
 /// A child and those that it has made.
@@ -78,7 +78,7 @@ impl Running {
                     }
                 }
             },
-            Self::Orphans(group) => members(*group).is_empty(),
+            Self::Orphans(groups) => groups.iter().all(|group| members(*group).is_empty()),
         }
     }
 
@@ -91,8 +91,8 @@ impl Running {
             Self::Child(process) => {
                 let _ = kill(Pid::from_raw(process.group), signal);
             }
-            Self::Orphans(group) => {
-                for pid in members(*group) {
+            Self::Orphans(groups) => {
+                for pid in groups.iter().flat_map(|group| members(*group)) {
                     let _ = kill(Pid::from_raw(pid), signal);
                 }
             }
@@ -215,16 +215,37 @@ pub(super) fn members(group: i32) -> Vec<i32> {
     if killpg(Pid::from_raw(group), None) == Err(Errno::ESRCH) {
         return Vec::new();
     }
+    let all = every_nginx().filter(|(_, own)| *own == group);
+    all.map(|(pid, _)| pid).collect()
+}
+
+/// The groups of every nginx that runs in a folder below this one, by that folder. A folder's `nginx.pid` is not
+/// enough: nginx that was started again wrote its own number over that of the one whose children may still be there.
+pub(super) fn running_below(folder: &Path) -> BTreeMap<PathBuf, BTreeSet<i32>> {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
+    let mut found = BTreeMap::<PathBuf, BTreeSet<i32>>::new();
+    for (pid, group) in every_nginx() {
+        let Ok(own) = fs::read_link(format!("/proc/{pid}/cwd")) else { continue };
+        if own.parent() == Some(&folder) {
+            found.entry(own).or_default().insert(group);
+        }
+    }
+    found
+}
+
+/// All that are nginx and have not ended: their numbers, and those of their groups.
+fn every_nginx() -> impl Iterator<Item = (i32, i32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| is_member(*pid, group).unwrap_or(false)).collect()
+    pids.filter_map(|pid| Some((pid, group_of_nginx(pid)?)))
 }
 
 /// (proc(5), `/proc/<pid>/stat`: `pid (name) state parent group …`)
-fn is_member(pid: i32, group: i32) -> Option<bool> {
+fn group_of_nginx(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
     let state = fields.next()?;
-    Some(name == "nginx" && state != "Z" && fields.nth(1)?.parse() == Ok(group))
+    let group = fields.nth(1)?.parse().ok()?;
+    (name == "nginx" && state != "Z").then_some(group)
 }

@@ -311,7 +311,13 @@ fn an_end_that_a_new_configuration_hides_is_told_of() {
         let folder = site.folder.path().join("ingress");
         let (mut generations, setup) = generations(&folder);
         generations.apply(&render(&Model::default(), &setup)).await.unwrap();
-        killpg(number_of_nginx(site, &folder.join("1/nginx.pid"), None).await, Signal::SIGKILL).unwrap();
+        let pid = number_of_nginx(site, &folder.join("1/nginx.pid"), None).await;
+        killpg(pid, Signal::SIGKILL).unwrap();
+        site.until("its end", || async {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+        })
+        .await;
         generations.apply(&render(&Model::default(), &Setup { connections: 512, ..setup })).await.unwrap();
         let said = timeout(Duration::from_secs(30), generations.tend()).await.unwrap();
         assert_eq!(said, "nginx was killed by SIGKILL; it was started again");
@@ -322,6 +328,45 @@ fn an_end_that_a_new_configuration_hides_is_told_of() {
             assert!(Instant::now() < limit, "its folder stays");
         }
     });
+}
+
+/// nginx was started again, what the one before had left was not gone yet, and then the agent ended: nobody but who
+/// looks for it finds it, and it would answer for ever.
+#[test]
+fn a_successor_finds_what_a_killed_nginx_has_left() {
+    at_site(async |site| {
+        let folder = site.folder.path().join("ingress");
+        let (_, setup) = generations(&folder);
+        let config = render(&Model::default(), &Setup { metrics_port: Some(10_254), ..setup.clone() });
+        let nginx = Nginx::find(std::env::var_os("PATH").as_deref()).unwrap();
+        let mut first = Generations::new(nginx, &folder, Duration::from_secs(60), true).unwrap();
+        first.apply(&config).await.unwrap();
+        let pid = number_of_nginx(site, &folder.join("1/nginx.pid"), None).await;
+        kill(pid, Signal::SIGKILL).unwrap();
+        assert_eq!(first.tend().await, "nginx was killed by SIGKILL; it was started again");
+        assert!(is_there(pid), "its child goes on");
+        drop(first);
+
+        let (mut second, _) = generations(&folder);
+        second.apply(&config).await.unwrap();
+        let limit = Instant::now() + Duration::from_secs(30);
+        while is_there(pid) || folder.join("1").exists() {
+            assert!(timeout(Duration::from_millis(20), second.tend()).await.is_err());
+            assert!(Instant::now() < limit, "it goes on");
+        }
+    });
+}
+
+/// Whether a process of the group has not ended.
+fn is_there(group: Pid) -> bool {
+    let stats = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let mut states = stats.filter_map(|stat| {
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?.to_owned();
+        (fields.nth(1)? == group.to_string()).then_some(state)
+    });
+    states.any(|state| state != "Z")
 }
 
 fn generations(folder: &Path) -> (Generations, Setup) {
