@@ -54,7 +54,12 @@ fn an_ingress_by_hand(bench: &Bench) {
 /// What everybody must be able to do.
 fn the_lab_of_the_course(bench: &Bench) {
     let said = bench.ok(["up"]);
-    assert!(said.contains("2 clusters, 6 workers and 16 pods ready in "), "{said}");
+    // 12 that are declared, and those of DNS, which a slow machine does not wait for.
+    let pods = said.lines().find_map(|line| {
+        let rest = line.strip_prefix("lab knetsim: 2 clusters, 6 workers and ")?;
+        rest.split_once(" pods ready in ")?.0.parse::<u32>().ok()
+    });
+    assert!(pods.is_some_and(|pods| (12..=16).contains(&pods)), "{said}");
     let status = bench.status();
     assert_eq!(status["lab"], "knetsim");
     assert_eq!(status["ready"], true);
