@@ -33,7 +33,7 @@ pub mod status;
 
 pub use client::Client;
 pub use error::{Error, Result};
-pub use protocol::{Event, Request};
+pub use protocol::{Entry, Event, Request};
 pub use resolver::VARIABLE as RESOLVERS_VARIABLE;
 pub use start::{Manifest, Start, Started};
 pub use state::{LabName, StateDir};

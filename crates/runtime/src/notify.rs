@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
 use crate::health::Health;
-use crate::report::WorkerReport;
+use crate::report::{ComponentKind, ComponentStatus, WorkerReport};
 
 const REPORT: &str = "X_KNETSIM_REPORT=";
 
@@ -67,10 +67,11 @@ impl Notifier {
 /// Passes every change of a board on to the supervisor, if there is one, until dropped.
 pub async fn follow(health: Health, notifier: Option<Notifier>) {
     let mut board = health.watch();
+    let mut told = WorkerReport::default();
     loop {
         let report = board.borrow_and_update().clone();
-        let ready = report.ready();
-        tracing::info!(ready, ?report, "status");
+        log(&told, &report);
+        told.clone_from(&report);
         if let Some(notifier) = &notifier
             && let Err(error) = notifier.report(&report)
         {
@@ -79,6 +80,40 @@ pub async fn follow(health: Health, notifier: Option<Notifier>) {
         if board.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// A line for each component that has changed.
+fn log(before: &WorkerReport, now: &WorkerReport) {
+    for (name, status) in &now.components {
+        let old = before.components.get(name);
+        if old == Some(status) {
+            continue;
+        }
+        let text = words(name, status, old.is_none());
+        if status.hint.is_none() && status.warnings.is_empty() {
+            tracing::info!("{text}");
+        } else {
+            tracing::warn!("{text}");
+        }
+    }
+}
+
+/// How a component is, in words; at `first` also what it is.
+fn words(name: &str, status: &ComponentStatus, first: bool) -> String {
+    let kind = match (status.kind, first) {
+        (_, false) => "",
+        (ComponentKind::Real, true) => " (real)",
+        (ComponentKind::Builtin, true) => " (ours)",
+    };
+    let why = if first { status.why.as_str() } else { "" };
+    let ready = if status.ready { "ready" } else { "not ready" };
+    let parts = [why, &status.message].into_iter().chain(status.hint.as_deref());
+    let parts = parts.chain(status.warnings.iter().map(String::as_str)).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
+    match parts.as_slice() {
+        [] => format!("{name}{kind} is {ready}"),
+        parts => format!("{name}{kind} is {ready}: {}", parts.join("; ")),
     }
 }
 
@@ -103,7 +138,22 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{ComponentKind, ComponentStatus};
+
+    #[test]
+    fn a_component_in_words() {
+        let mut status = ComponentStatus::starting(ComponentKind::Builtin, "1");
+        status.why = "no flanneld in PATH".into();
+        assert_eq!(
+            words("flannel", &status, true),
+            "flannel (ours) is not ready: no flanneld in PATH; starting"
+        );
+        assert_eq!(words("flannel", &status, false), "flannel is not ready: starting");
+        status.ready = true;
+        status.message = String::new();
+        assert_eq!(words("flannel", &status, false), "flannel is ready");
+        status.warnings = vec!["one".into(), "two".into()];
+        assert_eq!(words("flannel", &status, false), "flannel is ready: one; two");
+    }
 
     #[test]
     fn what_is_sent_is_what_is_read() {

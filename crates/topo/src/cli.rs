@@ -20,6 +20,7 @@ pub(crate) mod verbs;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use lab::LabName;
@@ -28,11 +29,25 @@ use lab::LabName;
 #[derive(Debug, Parser)]
 #[command(name = "topo", version, propagate_version = true, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Which lab
-    #[arg(long, global = true, env = "KNETSIM_LAB", default_value = lab::state::DEFAULT_LAB, value_name = "NAME", value_parser = lab_name)]
-    pub(crate) lab: LabName,
+    /// Which lab; without, that of KNETSIM_LAB, else knetsim
+    // The variable is read by `lab`: to clap it would be an argument, which spoils what it says where others are
+    // missing.
+    #[arg(long, global = true, value_name = "NAME", value_parser = lab_name)]
+    lab: Option<LabName>,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The lab that is meant.
+    pub(crate) fn lab(&self) -> anyhow::Result<LabName> {
+        if let Some(lab) = &self.lab {
+            return Ok(lab.clone());
+        }
+        let variable = lab::state::LAB_VARIABLE;
+        let name = std::env::var_os(variable).unwrap_or_default();
+        lab_name(&name.to_string_lossy()).context(variable)
+    }
 }
 
 /// An empty name, as of an empty variable, is the default.

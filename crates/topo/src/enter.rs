@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, bail};
-use lab::{Client, LabName, StateDir};
+use lab::{Client, Entry, LabName, StateDir};
 use net::{mount, process};
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
@@ -19,7 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
-use crate::output;
+use crate::output::{self, Hinted};
 
 /// What a shell says of a command that is not there, and of one that is none (POSIX, `sh`).
 const NOT_FOUND: u8 = 127;
@@ -43,11 +43,35 @@ pub(crate) fn client(lab: &LabName) -> Result<Client> {
     Ok(Client::of(StateDir::of(lab))?)
 }
 
+/// The way into a node or a pod.
+pub(crate) fn enter(client: &Client, place: &str) -> Result<(Entry, Vec<OwnedFd>)> {
+    client.enter(place).map_err(|error| match pods_called(client, place).as_slice() {
+        [] => error.into(),
+        pods => {
+            let hint = format!("did you mean the pod {}?", pods.join(" or "));
+            Hinted { message: error.to_string(), hint }.into()
+        }
+    })
+}
+
+/// Pods of that name, as C0/c1: who leaves the cluster out may mean one of them.
+pub(crate) fn pods_called(client: &Client, name: &str) -> Vec<String> {
+    let Ok(status) = client.status() else { return Vec::new() };
+    let pods = status.clusters.iter().flat_map(|cluster| {
+        let pods = cluster.workers.iter().flat_map(|worker| &worker.pods);
+        pods.filter(|pod| pod.name == name).map(|pod| match pod.namespace.as_str() {
+            "default" => format!("{}/{name}", cluster.name),
+            namespace => format!("{}/{namespace}/{name}", cluster.name),
+        })
+    });
+    pods.collect()
+}
+
 /// Runs a command in a node, and ends as it ends.
 pub(crate) fn exec(lab: &LabName, node: &str, command: &[OsString]) -> Result<ExitCode> {
     let client = client(lab)?;
     let folder = env::current_dir().ok();
-    let (entry, fds) = client.enter(node)?;
+    let (entry, fds) = enter(&client, node)?;
     join(&entry.namespaces, &fds)?;
     // A pod has its own files in place already.
     if !node.is_empty() && entry.env.is_none() {

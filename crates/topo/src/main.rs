@@ -49,7 +49,7 @@ fn called(name: &str) -> bool {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let lab = &cli.lab;
+    let lab = &cli.lab()?;
     match cli.command {
         Command::Up(args) => commands::up::run(lab, &args),
         Command::Down(args) => commands::down::run(lab, &args),

@@ -5,8 +5,12 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
+
+use crate::cli::Cli;
 
 /// A line on standard error; that it cannot be written is nothing that could be told.
 macro_rules! complain {
@@ -126,8 +130,56 @@ pub(crate) fn colours() -> bool {
 
 /// Prints what clap says: help on standard output, mistakes on standard error.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        // What clap says names the verbs that nobody types.
+        (ErrorKind::MissingSubcommand, _) => complain!("{}", help(std::env::args())),
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => {
+            // Verbs of verbs are not kubectl's.
+            let is_first = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).as_ref() == Some(word);
+            match of_kubectl(word).filter(|_| is_first) {
+                Some(hint) => complain!("topo: there is no verb {word}\nhint: {hint}"),
+                None => drop(error.print()),
+            }
+        }
+        _ => drop(error.print()),
+    }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ERROR))
+}
+
+/// The help of the verb that these arguments name.
+fn help(args: impl Iterator<Item = String>) -> impl Display {
+    let mut command = Cli::command();
+    command.build();
+    for word in args.skip(1) {
+        if let Some(inner) = command.find_subcommand(&word) {
+            command = inner.clone();
+        }
+    }
+    command.render_help()
+}
+
+/// What to do instead, for a verb that only kubectl has.
+fn of_kubectl(verb: &str) -> Option<&'static str> {
+    Some(match verb {
+        "run" => {
+            "`topo pod create C0w1 NAME --image nginx` makes one pod, `topo create deployment NAME --image nginx` \
+             several"
+        }
+        "edit" | "patch" | "replace" => {
+            "`topo get KIND/NAME -o yaml > FILE`, change the file, `topo apply -f FILE`"
+        }
+        "port-forward" => "pods are reached without: `topo exec C0w1 -- curl http://ADDRESS`",
+        "attach" => "`topo logs -f C0/POD` shows what it prints, `topo exec C0/POD -- sh` is a shell in it",
+        "cp" => "`topo exec C0/POD -- sh -c 'cat > FILE' < FILE`",
+        "top" => "a lab's processes are this machine's: `top`",
+        "version" => "`topo --version`",
+        "cluster-info" => "`topo status`",
+        "config" => "`--cluster C1`, `-n NAMESPACE` and `--lab NAME` say what is meant",
+        "explain" | "api-resources" => {
+            "kinds and fields are those of the Kubernetes documentation; `topo get KIND/NAME -o yaml` shows one's"
+        }
+        _ => return None,
+    })
 }
 
 /// Prints a failure: `topo: what: why`, then a hint where one is known.

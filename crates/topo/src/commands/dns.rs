@@ -10,13 +10,13 @@ use dns::trace::{End, Settings, Trace};
 use lab::LabName;
 use serde_json::{Value, json};
 
-use crate::enter::{client, join};
+use crate::enter::{client, enter, join};
 use crate::output::{self, NO, line};
 
 /// Looks `name` up from a node or a pod as its programs would, and tells each query. Ends with 1 if there is
 /// no such name.
 pub(crate) fn trace(lab: &LabName, place: &str, name: &str, as_json: bool) -> Result<ExitCode> {
-    let (entry, fds) = client(lab)?.enter(place)?;
+    let (entry, fds) = enter(&client(lab)?, place)?;
     join(&entry.namespaces, &fds)?;
     let trace = match dns::trace::in_hosts(&read("/etc/hosts")?, name) {
         Some(trace) => trace,

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use lab::{LabName, StateDir};
+use lab::{Client, LabName, StateDir};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::cli::pods::LogsArgs;
 use crate::commands::objects::cluster_name;
+use crate::enter::pods_called;
 use crate::output::{self, Hinted, line};
 
 /// More names are too many to read.
@@ -53,6 +54,10 @@ pub(crate) fn run(lab: &LabName, args: &LogsArgs) -> Result<ExitCode> {
     if files.is_empty() {
         let mut known = names(&state.logs());
         known.retain(|name| name != PODS);
+        if let [pod, ..] = pods_called(&Client::of(state)?, &args.target).as_slice() {
+            let message = format!("logs: there are no logs of a node {}", args.target);
+            return Err(Hinted { message, hint: format!("did you mean the pod {pod}?") }.into());
+        }
         return Err(missing(&format!("there are no logs of {}", args.target), &args.target, &known));
     }
     if let Some(component) = &args.component {

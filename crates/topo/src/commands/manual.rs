@@ -13,9 +13,20 @@ use crate::output;
 
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "topo", &mut text);
+    clap_complete::generate(shell, &mut visible(), "topo", &mut text);
     output::raw(&text);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command line without the verbs that nobody types: completions would offer them.
+fn visible() -> clap::Command {
+    let whole = Cli::command();
+    let verbs = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    clap::Command::new("topo")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .args(whole.get_arguments().cloned())
+        .subcommands(verbs)
 }
 
 pub(crate) fn pages(folder: Option<&Path>) -> Result<ExitCode> {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::KindInfo;
+use api::kinds::Unknown;
 use kubectl::apply::settle;
 use kubectl::document::{Document, Documents, Place};
 use kubectl::query::{Scope, find};
@@ -152,6 +153,11 @@ impl Report {
     /// Tells of an error.
     fn error(&mut self, error: &Error) {
         note(format_args!("topo: {}: {}", self.verb, runtime::chain(error)));
+        if let Error::Unknown(Unknown::Resource(word)) = error
+            && let Some(near) = topology::closest(word, api::kinds::KINDS.iter().map(|kind| kind.plural))
+        {
+            note(format_args!("hint: did you mean {near}?"));
+        }
         self.worst = self.worst.max(if error.is_negative() { output::NO } else { output::ERROR });
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn run(lab: &LabName, args: &UpArgs) -> Result<ExitCode> {
     let started = started?;
     if !args.quiet {
         let status = Client::of(state)?.status()?;
-        report(lab, &status, &started.ids, args.shell);
+        report(lab, &status, &started.ids, (args.shell, !topology.site_links.is_empty()));
     }
     if args.shell {
         let code = prompt::run(lab, &ShellArgs { node: None, ns: false, commands: Vec::new() })?;
@@ -103,8 +103,9 @@ fn sites(topology: &Topology) -> Result<Vec<Manifest>> {
     Ok(made.into_iter().map(manifest).collect())
 }
 
-/// What came up, in how long, and what to type next.
-fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
+/// What came up, in how long, and what to type next; nothing of the latter before the prompt, for a `shell`. Whether
+/// clusters are `linked` is a topic of its own, for their routers need a second more.
+fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, (shell, linked): (bool, bool)) {
     let seconds = status.started_in.unwrap_or_default();
     let workers: usize = status.clusters.iter().map(|c| c.workers.len()).sum();
     if workers > MANY {
@@ -138,6 +139,10 @@ fn report(lab: &LabName, status: &LabStatus, ids: &IdMap, shell: bool) {
     if let Some((pod, address)) = two_pods(status) {
         let ping = format!("{topo} exec {pod} -- ping -c3 {address}");
         rows.insert(1, (ping, "from a pod to one of another worker".to_owned()));
+    }
+    if linked {
+        let graph = (format!("{topo} skupper graph"), "services across clusters, in a second".to_owned());
+        rows.insert(rows.len() - 2, graph);
     }
     let width = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
     for (command, meaning) in rows {
