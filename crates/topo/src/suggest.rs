@@ -1,5 +1,6 @@
 //! What is said of a verb that is not there: what to type instead, and nothing that users have no use for.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -15,46 +16,82 @@ const KUBECTL: &[(&str, &str)] = &[
     ("attach", "`topo logs -f C0/POD` goes on printing, `topo exec C0/POD -- sh` is a shell in it"),
     ("auth", "there is no API server that would ask who you are: everything is allowed"),
     ("autoscale", "nothing scales by itself: `topo scale deployment/NAME --replicas N`"),
-    ("certificate", "there is no API server that would sign any; between sites `topo skupper rotate` makes new ones"),
+    (
+        "certificate",
+        "there is no API server that would sign any; between sites `topo skupper rotate` makes new ones",
+    ),
     ("cluster-info", "`topo status` has clusters, nodes and components"),
     ("completion", "`topo completions SHELL`"),
     ("config", "there are no contexts: --lab, --cluster and -n say which; `topo list` has the labs"),
     ("cp", "`topo exec C0/POD -- cat FILE >COPY`, and back `topo exec C0/POD -- tee FILE <COPY`"),
-    ("debug", "`topo exec C0/POD -- COMMAND` and `topo exec C0w1 -- COMMAND` run this machine's own programs there"),
+    (
+        "debug",
+        "`topo exec C0/POD -- COMMAND` and `topo exec C0w1 -- COMMAND` run this machine's own programs there",
+    ),
     ("diff", "`topo apply -f FILE --dry-run=server -o yaml` shows what would be there"),
-    ("edit", "`topo patch KIND NAME -p …`, or `topo get KIND NAME -o yaml >FILE`, an editor, and `topo apply -f FILE`"),
+    (
+        "edit",
+        "`topo patch KIND NAME -p …`, or `topo get KIND NAME -o yaml >FILE`, an editor, and `topo apply -f FILE`",
+    ),
     ("events", "`topo get events`, and `topo get events -w` goes on"),
-    ("explain", "`topo api-resources` has the kinds; their fields: https://kubernetes.io/docs/reference/kubernetes-api/"),
+    (
+        "explain",
+        "`topo api-resources` has the kinds; their fields: https://kubernetes.io/docs/reference/kubernetes-api/",
+    ),
     ("kustomize", "`kubectl kustomize FOLDER | topo apply -f -`"),
     ("options", "`topo VERB --help` has all flags of a verb"),
     ("plugin", "there are none; `topo --help` has all verbs"),
-    ("port-forward", "nothing is in between: `topo exec C0e1 -- curl http://ADDRESS:PORT` reaches pods and services"),
+    (
+        "port-forward",
+        "nothing is in between: `topo exec C0e1 -- curl http://ADDRESS:PORT` reaches pods and services",
+    ),
     ("replace", "`topo apply -f FILE`; or `topo delete -f FILE` and `topo create -f FILE`"),
     ("top", "`topo exec C0w1 -- top` for a node, `topo exec C0/POD -- top` for a pod"),
 ];
 
+const PROXY: &str = "proxy is another one here, `topo proxy show` tells the rules of services; there is no API server that \
+                     kubectl's would lead to: `topo get KIND -o json`";
+
 /// Tells what is wrong with a command line, whose words these are, the program first.
-pub(crate) fn usage(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
-    if error.kind() == ErrorKind::InvalidSubcommand {
-        let all = Cli::command();
-        if let Some((verb, instead)) = kubectl_verb(&error, &all, words.skip(1)) {
-            note(format_args!("topo: {verb} is not here: {instead}"));
-            return ExitCode::from(output::ERROR);
-        }
-        hide(&mut error, &all);
+pub(crate) fn usage(mut error: clap::Error, words: impl Iterator<Item = OsString>) -> ExitCode {
+    let words: Vec<String> = words.skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let all = Cli::command();
+    if let Some(text) = instead(&error, &all, &words) {
+        note(format_args!("topo: {text}"));
+        return ExitCode::from(output::ERROR);
     }
+    hide(&mut error, &all);
     output::usage(&error)
+}
+
+/// What to type instead of a verb of kubectl's.
+fn instead(error: &clap::Error, all: &Command, words: &[String]) -> Option<String> {
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let (verb, instead) = kubectl_verb(error, all, words)?;
+            Some(format!("{verb} is not here: {instead}"))
+        }
+        // The one verb that both have, for something else.
+        ErrorKind::UnknownArgument if asks_for_a_proxy(all, words) => Some(PROXY.into()),
+        _ => None,
+    }
+}
+
+/// kubectl's has nothing but flags.
+fn asks_for_a_proxy(all: &Command, words: &[String]) -> bool {
+    let mut verbs = words.iter().skip_while(|word| all.find_subcommand(word).is_none());
+    verbs.next().is_some_and(|verb| verb == "proxy") && verbs.next().is_none_or(|word| word.starts_with('-'))
 }
 
 /// The verb of kubectl's that was typed as one of ours, not as a verb below one.
 fn kubectl_verb(
     error: &clap::Error,
     all: &Command,
-    words: impl Iterator<Item = String>,
+    words: &[String],
 ) -> Option<&'static (&'static str, &'static str)> {
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let mut before = words.take_while(|word| word != typed);
-    if before.any(|word| all.find_subcommand(&word).is_some()) {
+    let mut before = words.iter().take_while(|word| *word != typed);
+    if before.any(|word| all.find_subcommand(word).is_some()) {
         return None;
     }
     KUBECTL.iter().find(|(verb, _)| verb == typed)
@@ -90,14 +127,13 @@ mod tests {
     use super::*;
 
     fn said(line: &str) -> String {
-        let words = || line.split(' ').map(str::to_owned);
-        let mut error = Cli::try_parse_from(words()).unwrap_err();
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let mut error = Cli::try_parse_from(&words).unwrap_err();
         let all = Cli::command();
-        if let Some((verb, instead)) = kubectl_verb(&error, &all, words().skip(1)) {
-            return format!("{verb}: {instead}");
-        }
-        hide(&mut error, &all);
-        error.to_string()
+        instead(&error, &all, &words[1..]).unwrap_or_else(|| {
+            hide(&mut error, &all);
+            error.to_string()
+        })
     }
 
     #[test]
@@ -116,9 +152,11 @@ mod tests {
 
     #[test]
     fn kubectls_verbs_lead_to_ours() {
-        assert!(said("topo explain").starts_with("explain: `topo api-resources`"));
-        assert!(said("topo --lab mine edit pod c1").starts_with("edit: `topo patch"));
+        assert!(said("topo explain").starts_with("explain is not here: `topo api-resources`"));
+        assert!(said("topo --lab mine edit pod c1").starts_with("edit is not here: `topo patch"));
         assert!(said("topo rollout edit").contains("unrecognized subcommand 'edit'"));
+        assert!(said("topo proxy --port=8001").starts_with("proxy is another one here"));
+        assert!(said("topo proxy show --port=8001").contains("unexpected argument '--port'"));
         let all = Cli::command();
         for (verb, instead) in KUBECTL {
             assert!(all.find_subcommand(verb).is_none(), "{verb} is here");

@@ -21,19 +21,28 @@ fn pods_run_and_print(bench: &Bench) {
     let mut run: Vec<&str> = run.split(' ').collect();
     run.push("echo one; echo two; echo $A; exec sleep 1000");
     assert_eq!(words(bench, &run).ok(), "pod/web created\n");
-    assert_eq!(topo(bench, "run other --image=netshoot -l app=web --restart=Never --expose --port 81").ok(),
-        "service/other created\npod/other created\n");
+    assert_eq!(
+        topo(bench, "run other --image=netshoot -l app=web --restart=Never --expose --port 81").ok(),
+        "service/other created\npod/other created\n"
+    );
     topo(bench, "wait pod/web pod/other --for=condition=Ready --timeout=90s").ok();
     wait_for("the pod has printed", LIMIT, || {
         let said = topo(bench, "logs -l app=web --tail 2").stdout;
         if said == "two\n1\n" { Ok(()) } else { Err(said) }
     });
-    assert_eq!(topo(bench, "logs -l app=web --prefix").ok(), "[pod/web/web] one\n[pod/web/web] two\n[pod/web/web] 1\n");
+    assert_eq!(
+        topo(bench, "logs -l app=web --prefix").ok(),
+        "[pod/web/web] one\n[pod/web/web] two\n[pod/web/web] 1\n"
+    );
     assert_eq!(topo(bench, "logs web --tail=1").ok(), "1\n");
     assert!(topo(bench, "logs -l app=none").stderr.contains("No resources found in default namespace."));
     let refused = topo(bench, "run -it shell --rm --image=busybox");
     assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("run: --rm is not there") && refused.stderr.contains("`topo exec C0/shell -- sh`"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("run: --rm is not there")
+            && refused.stderr.contains("`topo exec C0/shell -- sh`"),
+        "{refused:?}"
+    );
     assert_eq!(topo(bench, "get pod shell").code, Some(1));
 }
 
@@ -56,7 +65,12 @@ fn objects_are_patched(bench: &Bench) {
     std::fs::write(&file, "spec:\n  unschedulable: true\n").unwrap();
     assert_eq!(patch(&["node", "C0w1", "--patch-file", file.to_str().unwrap()]), "node/C0w1 patched\n");
     assert!(topo(bench, "get node C0w1").ok().contains("Ready,SchedulingDisabled"));
-    let wrong = patch(&["deploy", "web", "-p", r#"{"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}"#]);
+    let wrong = patch(&[
+        "deploy",
+        "web",
+        "-p",
+        r#"{"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}"#,
+    ]);
     assert_eq!(wrong, "topo: patch: map: {\"image\":\"x\"} does not contain declared merge key: name\n");
     assert!(patch(&["deploy", "web", "--type=what", "-p", "{}"]).contains("--type must be one of"));
 }
@@ -70,7 +84,10 @@ fn nodes_are_tainted(bench: &Bench) {
         if said.contains("untolerated taint {only: db}") { Ok(()) } else { Err(said) }
     });
     let twice = topo(bench, "taint nodes C0w1 only=web:NoSchedule");
-    assert!(twice.stderr.contains("already has only taint(s) with same effect(s) and --overwrite is false"), "{twice:?}");
+    assert!(
+        twice.stderr.contains("already has only taint(s) with same effect(s) and --overwrite is false"),
+        "{twice:?}"
+    );
     assert_eq!(topo(bench, "taint node C0w1 only=web:NoSchedule --overwrite").ok(), "node/C0w1 modified\n");
     assert_eq!(topo(bench, "taint nodes --all only-").ok(), "node/C0w1 untainted\n");
     topo(bench, "wait pod/late --for=condition=Ready --timeout=90s").ok();
@@ -95,7 +112,10 @@ fn what_needs_no_lab_needs_none() {
     let kinds = topo(&bench, "api-resources --namespaced=false").ok();
     let rows: Vec<Vec<&str>> = kinds.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["NAME", "SHORTNAMES", "APIVERSION", "NAMESPACED", "KIND"]);
-    assert_eq!(rows[1..3], [vec!["namespaces", "ns", "v1", "false", "Namespace"], vec!["nodes", "no", "v1", "false", "Node"]]);
+    assert_eq!(
+        rows[1..3],
+        [vec!["namespaces", "ns", "v1", "false", "Namespace"], vec!["nodes", "no", "v1", "false", "Node"]]
+    );
     let names = topo(&bench, "api-resources -o name --api-group apps").ok();
     assert!(names.lines().any(|line| line == "deployments.apps"), "{names}");
     assert_eq!(topo(&bench, "version").ok(), format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION")));

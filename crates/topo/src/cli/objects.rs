@@ -329,7 +329,9 @@ mod tests {
         let path = file("path", "{.metadata.name}\n");
         assert_eq!(format!("jsonpath-file={path}").parse::<Form>(), "jsonpath={.metadata.name}".parse());
         for text in ["go-template={{.kind}}", "go-template-file=x"] {
-            assert!(text.parse::<Form>().unwrap_err().starts_with("there are no go-templates here: jsonpath="));
+            assert!(
+                text.parse::<Form>().unwrap_err().starts_with("there are no go-templates here: jsonpath=")
+            );
         }
         assert!("jsonpath-file=/nonexistent".parse::<Form>().is_err());
         assert!("custom-columns-file=/dev/null".parse::<Form>().is_err());

@@ -17,7 +17,14 @@ pub(crate) struct PatchArgs {
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     /// The patch, JSON or YAML, as '{"spec": {"replicas": 2}}'
-    #[arg(short, long, value_name = "PATCH", required_unless_present = "patch_file", conflicts_with = "patch_file", allow_hyphen_values = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "PATCH",
+        required_unless_present = "patch_file",
+        conflicts_with = "patch_file",
+        allow_hyphen_values = true
+    )]
     pub(crate) patch: Option<String>,
     /// A file with the patch; `-` for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

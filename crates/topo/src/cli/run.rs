@@ -66,8 +66,7 @@ pub(crate) struct AttachArgs {
 impl AttachArgs {
     /// The first flag that asks for it.
     pub(crate) fn flag(&self) -> Option<&'static str> {
-        let flags =
-            [(self.rm, "--rm"), (self.stdin, "-i"), (self.tty, "-t"), (self.attach, "--attach")];
+        let flags = [(self.rm, "--rm"), (self.stdin, "-i"), (self.tty, "-t"), (self.attach, "--attach")];
         flags.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
     }
 }

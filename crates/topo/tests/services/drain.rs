@@ -63,7 +63,11 @@ fn no_request_fails_while_a_worker_is_drained() {
     let lab = Lab::start(LAB);
     lab.apply(OBJECTS);
     lab.rolled_out("web");
-    lab.until("a pod on each worker", || nodes(&lab.ready_pods("app=web")), |nodes| nodes.iter().eq(["C0w1", "C0w2"]));
+    lab.until(
+        "a pod on each worker",
+        || nodes(&lab.ready_pods("app=web")),
+        |nodes| nodes.iter().eq(["C0w1", "C0w2"]),
+    );
     lab.until("an agent on each worker", || lab.ready_pods("app=probe").len(), |count| *count == 2);
     let address = text(&lab.json("svc web")["spec"]["clusterIP"]);
     lab.until(
@@ -95,13 +99,21 @@ fn no_request_fails_while_a_worker_is_drained() {
     let drained = lab.topo("drain C0w1 --ignore-daemonsets --force --timeout 90s");
     let said = drained.stdout.clone();
     assert_eq!(drained.code, Some(0), "{drained:?}");
-    let warnings = ["ignoring DaemonSet-managed Pods: default/", "deleting Pods that declare no controller: default/bare"];
+    let warnings = [
+        "ignoring DaemonSet-managed Pods: default/",
+        "deleting Pods that declare no controller: default/bare",
+    ];
     assert!(warnings.iter().all(|warning| drained.stderr.contains(warning)), "{drained:?}");
     assert!(said.starts_with("node/C0w1 already cordoned\nevicting pod default/bare\n"), "{said}");
-    assert!(said.ends_with("node/C0w1 drained\n") && said.contains(&format!("pod/{web} evicted\n")), "{said}");
-    lab.until("both on the other worker", || nodes(&lab.ready_pods("app=web")), |nodes| {
-        nodes.iter().eq(["C0w2", "C0w2"])
-    });
+    assert!(
+        said.ends_with("node/C0w1 drained\n") && said.contains(&format!("pod/{web} evicted\n")),
+        "{said}"
+    );
+    lab.until(
+        "both on the other worker",
+        || nodes(&lab.ready_pods("app=web")),
+        |nodes| nodes.iter().eq(["C0w2", "C0w2"]),
+    );
     let seen = load.answered();
     lab.until("they answer", || load.answered(), |now| *now > seen + 100);
     let tally = load.stop();
@@ -111,5 +123,9 @@ fn no_request_fails_while_a_worker_is_drained() {
 
     assert_eq!(lab.ok("uncordon C0w1"), "node/C0w1 uncordoned\n");
     assert_eq!(lab.ok("scale deployment/web --replicas 3"), "deployment.apps/web scaled\n");
-    lab.until("a pod comes again", || nodes(&lab.ready_pods("app=web")), |nodes| nodes.contains(&"C0w1".into()));
+    lab.until(
+        "a pod comes again",
+        || nodes(&lab.ready_pods("app=web")),
+        |nodes| nodes.contains(&"C0w1".into()),
+    );
 }

@@ -146,7 +146,8 @@ struct Lines {
 
 impl Lines {
     fn of(source: &Source, prefix: bool) -> Self {
-        let prefix = if prefix { format!("[pod/{}/{}] ", source.pod, source.container) } else { String::new() };
+        let prefix =
+            if prefix { format!("[pod/{}/{}] ", source.pod, source.container) } else { String::new() };
         Self { prefix, rest: Vec::new() }
     }
 
@@ -156,7 +157,10 @@ impl Lines {
         let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let rest = self.rest.split_off(end);
         let whole = std::mem::replace(&mut self.rest, rest);
-        whole.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [self.prefix.as_bytes(), line].concat()).collect()
+        whole
+            .split_inclusive(|byte| *byte == b'\n')
+            .flat_map(|line| [self.prefix.as_bytes(), line].concat())
+            .collect()
     }
 
     fn rest(self) -> Vec<u8> {

@@ -69,7 +69,13 @@ fn selected(args: &CommonArgs) -> kubectl::Result<Scope> {
 
 /// The nodes that are named, or selected by labels.
 fn of_names(args: &CordonArgs) -> kubectl::Result<(Targets, Scope)> {
-    let bare = |name: &String| ["node/", "nodes/", "no/"].into_iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name).to_owned();
+    let bare = |name: &String| {
+        ["node/", "nodes/", "no/"]
+            .into_iter()
+            .find_map(|kind| name.strip_prefix(kind))
+            .unwrap_or(name)
+            .to_owned()
+    };
     let names: Vec<String> = args.nodes.iter().map(bare).collect();
     let names = Some(names).filter(|names| !names.is_empty());
     Ok((Targets { each: vec![Target { info: &NODES, names }], single: false }, selected(&args.common)?))
@@ -179,14 +185,18 @@ impl Job<'_> {
             }
             match drain::evict(store, pod, grace).await {
                 Ok(pod) => going.extend(pod),
-                Err(error) => errors.push(format!("error when evicting pod {full_name}: {}", runtime::chain(&error))),
+                Err(error) => {
+                    errors.push(format!("error when evicting pod {full_name}: {}", runtime::chain(&error)))
+                }
             }
         }
         let mut lingering = Vec::new();
         for pod in &going {
             let left = deadline.saturating_duration_since(Instant::now());
             match delete::wait_gone(store, &PODS, pod, Some(left)).await {
-                Ok(()) => line(format_args!("pod/{} evicted", pod["metadata"]["name"].as_str().unwrap_or_default())),
+                Ok(()) => {
+                    line(format_args!("pod/{} evicted", pod["metadata"]["name"].as_str().unwrap_or_default()))
+                }
                 Err(Error::Timeout { .. }) => {
                     lingering.push(pod);
                     errors.push(format!(
@@ -203,7 +213,9 @@ impl Job<'_> {
         }
         if !lingering.is_empty() {
             note(format_args!("There are pending pods in node {node:?} when an error occurred:"));
-            lingering.iter().for_each(|pod| note(format_args!("pod/{}", pod["metadata"]["name"].as_str().unwrap_or_default())));
+            lingering.iter().for_each(|pod| {
+                note(format_args!("pod/{}", pod["metadata"]["name"].as_str().unwrap_or_default()))
+            });
         }
         Err(several(&errors))
     }

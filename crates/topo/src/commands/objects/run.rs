@@ -19,7 +19,8 @@ pub(crate) fn run(lab: &LabName, args: &RunArgs) -> Result<ExitCode> {
     if let Some(flag) = args.attach.flag() {
         let cluster = args.place.cluster.as_deref().unwrap_or("C0");
         let namespace = args.place.namespace();
-        let pod = if namespace == "default" { args.name.clone() } else { format!("{namespace}/{}", args.name) };
+        let pod =
+            if namespace == "default" { args.name.clone() } else { format!("{namespace}/{}", args.name) };
         return Err(Hinted {
             message: format!("run: {flag} is not there: nobody is attached to what a pod runs"),
             hint: format!(
@@ -43,7 +44,11 @@ pub(crate) fn run(lab: &LabName, args: &RunArgs) -> Result<ExitCode> {
     };
     let made = run::pod(&args.name, &new).and_then(|pod| {
         let service = args.expose.then(|| run::service(&pod)).transpose()?;
-        Ok(service.map(|service| document(&SERVICES, service)).into_iter().chain([document(&PODS, pod)]).collect())
+        Ok(service
+            .map(|service| document(&SERVICES, service))
+            .into_iter()
+            .chain([document(&PODS, pod)])
+            .collect())
     });
     match made {
         Ok(documents) => each(
