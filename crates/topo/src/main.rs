@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return suggest::usage(error, std::env::args()),
+        Err(error) => return suggest::usage(error, std::env::args_os()),
     };
     match run(cli) {
         Ok(code) => code,

@@ -1,5 +1,6 @@
 //! What is said of a verb that is not there: what to type instead, and nothing that users have no use for.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -48,53 +49,81 @@ const KUBECTL: &[(&str, &str)] = &[
     ("top", "`topo exec C0w1 -- top` for a node, `topo exec C0/POD -- top` for a pod"),
 ];
 
+const PROXY: &str = "proxy is another one here, `topo proxy show` tells the rules of services; there is no API server that \
+                     kubectl's would lead to: `topo get KIND -o json`";
+
 /// Tells what is wrong with a command line, whose words these are, the program first.
-pub(crate) fn usage(mut error: clap::Error, words: impl Iterator<Item = String>) -> ExitCode {
-    if error.kind() == ErrorKind::InvalidSubcommand {
-        let all = Cli::command();
-        if let Some((verb, instead)) = kubectl_verb(&error, &all, words.skip(1)) {
-            note(format_args!("topo: {verb} is not here: {instead}"));
-            return ExitCode::from(output::ERROR);
-        }
-        hide(&mut error, &all);
+pub(crate) fn usage(mut error: clap::Error, words: impl Iterator<Item = OsString>) -> ExitCode {
+    let words: Vec<String> = words.skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let all = Cli::command();
+    if let Some(text) = instead(&error, &all, &words) {
+        note(format_args!("topo: {text}"));
+        return ExitCode::from(output::ERROR);
     }
+    hide(&mut error, &all, &words);
     output::usage(&error)
+}
+
+/// What to type instead of a verb of kubectl's.
+fn instead(error: &clap::Error, all: &Command, words: &[String]) -> Option<String> {
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let (verb, instead) = kubectl_verb(error, all, words)?;
+            Some(format!("{verb} is not here: {instead}"))
+        }
+        // The one verb that both have, for something else.
+        ErrorKind::UnknownArgument if asks_for_a_proxy(all, words) => Some(PROXY.into()),
+        _ => None,
+    }
+}
+
+/// kubectl's has nothing but flags.
+fn asks_for_a_proxy(all: &Command, words: &[String]) -> bool {
+    let mut verbs = words.iter().skip_while(|word| all.find_subcommand(word).is_none());
+    verbs.next().is_some_and(|verb| verb == "proxy") && verbs.next().is_none_or(|word| word.starts_with('-'))
 }
 
 /// The verb of kubectl's that was typed as one of ours, not as a verb below one.
 fn kubectl_verb(
     error: &clap::Error,
     all: &Command,
-    words: impl Iterator<Item = String>,
+    words: &[String],
 ) -> Option<&'static (&'static str, &'static str)> {
-    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let mut before = words.take_while(|word| word != typed);
-    if before.any(|word| all.find_subcommand(&word).is_some()) {
-        return None;
+    let typed = unknown(error)?;
+    let is_first = std::ptr::eq(place(all, words, typed), all);
+    KUBECTL.iter().find(|(verb, _)| is_first && verb == typed)
+}
+
+/// The verb that is not there.
+fn unknown(error: &clap::Error) -> Option<&String> {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(typed)) => Some(typed),
+        _ => None,
     }
-    KUBECTL.iter().find(|(verb, _)| verb == typed)
+}
+
+/// The command below which something unknown was typed.
+fn place<'a>(all: &'a Command, words: &[String], typed: &str) -> &'a Command {
+    let before = words.iter().take_while(|word| *word != typed);
+    before.fold(all, |command, word| command.find_subcommand(word).unwrap_or(command))
 }
 
 /// Takes commands out of the suggestions that only other processes start.
-fn hide(error: &mut clap::Error, all: &Command) {
+fn hide(error: &mut clap::Error, all: &Command, words: &[String]) {
     let Some(ContextValue::Strings(near)) = error.get(ContextKind::SuggestedSubcommand) else { return };
-    let (mut shown, mut hidden) = (Vec::new(), Vec::new());
-    names(all, &mut shown, &mut hidden);
-    let stays = |name: &&String| shown.contains(name) || !hidden.contains(name);
-    let stay: Vec<String> = near.iter().filter(stays).cloned().collect();
+    let Some(typed) = unknown(error) else { return };
+    let place = place(all, words, typed);
+    let is_shown = |name: &&String| !place.find_subcommand(name).is_some_and(Command::is_hide_set);
+    let stay: Vec<String> = near.iter().filter(is_shown).cloned().collect();
     if stay.is_empty() {
         error.remove(ContextKind::SuggestedSubcommand);
+        // An empty list is a blank line.
+        if matches!(error.get(ContextKind::Suggested), Some(ContextValue::StyledStrs(more)) if more.is_empty())
+        {
+            error.remove(ContextKind::Suggested);
+        }
     } else {
         error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(stay));
-    }
-}
-
-/// Names of commands, with those below them.
-fn names(command: &Command, shown: &mut Vec<String>, hidden: &mut Vec<String>) {
-    for below in command.get_subcommands() {
-        let list = if below.is_hide_set() { &mut *hidden } else { &mut *shown };
-        list.push(below.get_name().to_owned());
-        names(below, shown, hidden);
     }
 }
 
@@ -105,35 +134,36 @@ mod tests {
     use super::*;
 
     fn said(line: &str) -> String {
-        let words = || line.split(' ').map(str::to_owned);
-        let mut error = Cli::try_parse_from(words()).unwrap_err();
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let mut error = Cli::try_parse_from(&words).unwrap_err();
         let all = Cli::command();
-        if let Some((verb, instead)) = kubectl_verb(&error, &all, words().skip(1)) {
-            return format!("{verb}: {instead}");
-        }
-        hide(&mut error, &all);
-        error.to_string()
+        instead(&error, &all, &words[1..]).unwrap_or_else(|| {
+            hide(&mut error, &all, &words[1..]);
+            error.to_string()
+        })
     }
 
     #[test]
     fn commands_that_only_processes_start_are_never_suggested() {
-        for hidden in ["delay-lin", "agnt", "control-plan", "imag", "rout", "prob", "dns serv", "la"] {
-            let text = said(&format!("topo {hidden}"));
-            let (_, tips) = text.split_once('\n').unwrap();
-            let (mut shown, mut names_hidden) = (Vec::new(), Vec::new());
-            names(&Cli::command(), &mut shown, &mut names_hidden);
-            for name in names_hidden {
-                assert!(!tips.contains(&format!("'{name}'")), "{hidden}: {text}");
+        for typed in ["delay-lin", "agnt", "control-plan", "imag", "rout", "prob", "dns serv", "la"] {
+            let text = said(&format!("topo {typed}"));
+            for hidden in ["delay-line", "agent", "control-plane", "image", "router", "probe", "serve", "lab"]
+            {
+                assert!(!text.contains(&format!("'{hidden}'")), "{typed}: {text}");
             }
         }
         assert!(said("topo statu").contains("a similar subcommand exists: 'status'"));
+        // What is hidden in one place is not in another.
+        assert!(said("topo set imag").contains("a similar subcommand exists: 'image'"));
     }
 
     #[test]
     fn kubectls_verbs_lead_to_ours() {
-        assert!(said("topo explain").starts_with("explain: `topo api-resources`"));
-        assert!(said("topo --lab mine edit pod c1").starts_with("edit: `topo patch"));
+        assert!(said("topo explain").starts_with("explain is not here: `topo api-resources`"));
+        assert!(said("topo --lab mine edit pod c1").starts_with("edit is not here: `topo patch"));
         assert!(said("topo rollout edit").contains("unrecognized subcommand 'edit'"));
+        assert!(said("topo proxy --port=8001").starts_with("proxy is another one here"));
+        assert!(said("topo proxy show --port=8001").contains("unexpected argument '--port'"));
         let all = Cli::command();
         for (verb, instead) in KUBECTL {
             assert!(all.find_subcommand(verb).is_none(), "{verb} is here");
