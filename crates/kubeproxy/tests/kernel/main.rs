@@ -4,6 +4,7 @@
 mod balancers;
 mod faults;
 mod lab;
+mod loads;
 mod policies;
 mod services;
 mod virtual_ips;
