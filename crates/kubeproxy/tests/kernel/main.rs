@@ -6,5 +6,6 @@ mod faults;
 mod lab;
 mod loads;
 mod policies;
+mod races;
 mod services;
 mod virtual_ips;
