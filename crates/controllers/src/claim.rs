@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use api::types::Metadata;
-use api::types::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use api::types::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use api::{Kind, Selector};
 use store::Object;
 
@@ -21,6 +21,12 @@ pub(crate) struct Claim<K> {
     pub(crate) mine: Vec<Arc<K>>,
     pub(crate) adopt: Vec<Arc<K>>,
     pub(crate) release: Vec<Arc<K>>,
+}
+
+/// What an owner selects: nothing, if its selector is empty or not valid.
+pub(crate) fn selector(selector: Option<&LabelSelector>) -> Selector {
+    let selector = selector.and_then(|selector| Selector::try_from(selector).ok());
+    selector.filter(|selector| !selector.is_empty()).unwrap_or_else(Selector::nothing)
 }
 
 /// Sorts objects of the owner's namespace.

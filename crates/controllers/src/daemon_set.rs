@@ -9,14 +9,14 @@ mod plan;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::Selector;
 use api::types::api::apps::v1::{ControllerRevision, DaemonSet};
 use api::types::api::core::v1::{Node, Pod};
-use api::{Kind, Selector};
 use runtime::{Queue, chain};
 use store::ObjectName;
 use store::events::{NORMAL, Recorder, WARNING, reference};
 
-use crate::claim::{Claim, claim, ignore_missing, settle};
+use crate::claim::{self, Claim, claim, ignore_missing, settle};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::driver::{Controller, Plan};
@@ -82,17 +82,17 @@ impl Controller for DaemonSets {
     }
 
     fn observe(&mut self, queue: &mut Queue<ObjectName>) {
-        for change in self.sets.drain() {
-            let (old, new) = sides(&change);
-            new.or(old).into_iter().for_each(|set| queue.add(set.key()));
-        }
+        self.sets.drain_into(queue);
         for change in self.revisions.drain() {
             let (old, new) = sides(&change);
-            add_owners([old, new].into_iter().flatten().map(Arc::as_ref), queue);
+            let owners =
+                [old, new].into_iter().flatten().filter_map(|revision| revision.owner::<DaemonSet>());
+            owners.for_each(|set| queue.add(set));
         }
         for change in self.pods.drain() {
             let (old, new) = sides(&change);
-            add_owners([old, new].into_iter().flatten().map(Arc::as_ref), queue);
+            let owners = [old, new].into_iter().flatten().filter_map(|pod| pod.owner::<DaemonSet>());
+            owners.for_each(|set| queue.add(set));
             for orphan in new.into_iter().filter(|pod| pod.controller().is_none()) {
                 let selects = |set: &&Arc<DaemonSet>| selector(set).matches(orphan.metadata.labels.as_ref());
                 let sets = self.sets.of_namespace(orphan.namespace()).filter(selects);
@@ -136,17 +136,8 @@ impl Controller for DaemonSets {
     }
 }
 
-fn add_owners<'a, K: Meta + 'a>(objects: impl Iterator<Item = &'a K>, queue: &mut Queue<ObjectName>) {
-    for object in objects {
-        if let Some(owner) = object.controller().filter(|owner| owner.kind == DaemonSet::INFO.kind) {
-            queue.add(ObjectName::new(object.namespace(), &owner.name));
-        }
-    }
-}
-
 fn selector(set: &DaemonSet) -> Selector {
-    let selector = set.spec.as_ref().and_then(|spec| Selector::try_from(&spec.selector).ok());
-    selector.filter(|selector| !selector.is_empty()).unwrap_or_else(Selector::nothing)
+    claim::selector(set.spec.as_ref().map(|spec| &spec.selector))
 }
 
 async fn apply(work: Work, writer: &Writer, recorder: &Recorder) -> Result<()> {

@@ -15,14 +15,14 @@ mod status;
 
 use std::sync::Arc;
 
+use api::Selector;
 use api::types::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use api::types::api::core::v1::Pod;
-use api::{Kind, Selector};
 use runtime::{Queue, chain};
 use store::ObjectName;
 use store::events::{NORMAL, Recorder, WARNING, reference};
 
-use crate::claim::{Claim, claim, ignore_missing, settle};
+use crate::claim::{self, Claim, claim, ignore_missing, settle};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::driver::{Controller, Plan};
@@ -67,26 +67,18 @@ impl Deployments {
 
     /// The Deployments that a ReplicaSet, as it is, concerns.
     fn concerned(&self, set: &ReplicaSet) -> Vec<ObjectName> {
-        match set.controller() {
-            Some(owner) if owner.kind == Deployment::INFO.kind => {
-                vec![ObjectName::new(set.namespace(), &owner.name)]
-            }
-            Some(_) => vec![],
-            None => {
-                let selects = |deployment: &&Arc<Deployment>| {
-                    selector(deployment).matches(set.metadata.labels.as_ref())
-                };
-                let all = self.deployments.of_namespace(set.namespace());
-                all.filter(selects).map(|deployment| deployment.key()).collect()
-            }
+        if set.controller().is_some() {
+            return set.owner::<Deployment>().into_iter().collect();
         }
+        let selects =
+            |deployment: &&Arc<Deployment>| selector(deployment).matches(set.metadata.labels.as_ref());
+        let all = self.deployments.of_namespace(set.namespace());
+        all.filter(selects).map(|deployment| deployment.key()).collect()
     }
 }
 
-/// An empty or invalid one selects nothing.
 fn selector(deployment: &Deployment) -> Selector {
-    let selector = deployment.spec.as_ref().and_then(|spec| Selector::try_from(&spec.selector).ok());
-    selector.filter(|selector| !selector.is_empty()).unwrap_or_else(Selector::nothing)
+    claim::selector(deployment.spec.as_ref().map(|spec| &spec.selector))
 }
 
 impl Controller for Deployments {
@@ -99,10 +91,7 @@ impl Controller for Deployments {
     }
 
     fn observe(&mut self, queue: &mut Queue<ObjectName>) {
-        for change in self.deployments.drain() {
-            let (old, new) = sides(&change);
-            new.or(old).into_iter().for_each(|deployment| queue.add(deployment.key()));
-        }
+        self.deployments.drain_into(queue);
         for change in self.sets.drain() {
             let (old, new) = sides(&change);
             for set in [old, new].into_iter().flatten() {

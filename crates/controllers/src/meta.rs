@@ -42,6 +42,14 @@ pub(crate) trait Meta {
         self.meta().owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
     }
 
+    /// The name of the owner that manages it, if that is one of this kind.
+    fn owner<K: Kind>(&self) -> Option<ObjectName> {
+        let is = |owner: &&OwnerReference| {
+            owner.kind == K::INFO.kind && owner.api_version == K::INFO.api_version()
+        };
+        Some(ObjectName::new(self.namespace(), &self.controller().filter(is)?.name))
+    }
+
     #[cfg(test)]
     fn is_controlled_by(&self, uid: &str) -> bool {
         self.controller().is_some_and(|owner| owner.uid == uid)

@@ -9,14 +9,12 @@ use std::sync::Arc;
 
 use api::types::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use api::types::api::core::v1::Pod;
-use api::types::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use api::{Kind, Selector};
 use runtime::{Queue, chain};
 use store::events::{NORMAL, Recorder, WARNING, reference};
 use store::{Change, ObjectName};
 use tokio::task::JoinSet;
 
-use crate::claim::{ignore_missing, settle};
+use crate::claim::{self, ignore_missing, settle};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::driver::{Controller, Plan};
@@ -72,18 +70,14 @@ impl ReplicaSets {
 
     /// The sets that a pod, as it is now, concerns.
     fn concerned(&self, pod: &Pod) -> Vec<ObjectName> {
-        match pod.controller() {
-            Some(owner) => {
-                is_set(owner).then(|| ObjectName::new(pod.namespace(), &owner.name)).into_iter().collect()
-            }
-            None => {
-                let selects = |set: &&Arc<ReplicaSet>| {
-                    let selector = set.spec.as_ref().map(|spec| Selector::try_from(&spec.selector));
-                    matches!(selector, Some(Ok(selector)) if selector.matches(pod.metadata.labels.as_ref()))
-                };
-                self.sets.of_namespace(pod.namespace()).filter(selects).map(|set| set.key()).collect()
-            }
+        if pod.controller().is_some() {
+            return pod.owner::<ReplicaSet>().into_iter().collect();
         }
+        let selects = |set: &&Arc<ReplicaSet>| {
+            let selector = claim::selector(set.spec.as_ref().map(|spec| &spec.selector));
+            selector.matches(pod.metadata.labels.as_ref())
+        };
+        self.sets.of_namespace(pod.namespace()).filter(selects).map(|set| set.key()).collect()
     }
 
     /// The pods of all sets with the same owner; its own if it has none.
@@ -91,10 +85,6 @@ impl ReplicaSets {
         let Some(owner) = set.controller() else { return self.pods.by(set.uid()).cloned().collect() };
         self.sets.by(&owner.uid).flat_map(|set| self.pods.by(set.uid())).cloned().collect()
     }
-}
-
-fn is_set(owner: &OwnerReference) -> bool {
-    owner.kind == ReplicaSet::INFO.kind && owner.api_version == ReplicaSet::INFO.api_version()
 }
 
 impl Controller for ReplicaSets {
@@ -107,10 +97,7 @@ impl Controller for ReplicaSets {
     }
 
     fn observe(&mut self, queue: &mut Queue<ObjectName>) {
-        for change in self.sets.drain() {
-            let (old, new) = sides(&change);
-            new.or(old).into_iter().for_each(|set| queue.add(set.key()));
-        }
+        self.sets.drain_into(queue);
         for change in self.pods.drain() {
             let (old, new) = sides(&change);
             let orphaned = matches!(&change, Change::Deleted(pod) if pod.controller().is_none());

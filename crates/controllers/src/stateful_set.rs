@@ -9,14 +9,14 @@ mod pod;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::Selector;
 use api::types::api::apps::v1::{ControllerRevision, StatefulSet};
 use api::types::api::core::v1::{Pod, PodTemplateSpec};
-use api::{Kind, Selector};
 use runtime::{Queue, chain};
 use store::ObjectName;
 use store::events::{NORMAL, Recorder, WARNING, reference};
 
-use crate::claim::{Claim, claim, ignore_missing, settle};
+use crate::claim::{self, Claim, claim, ignore_missing, settle};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::driver::{Controller, Plan};
@@ -65,13 +65,7 @@ impl StatefulSets {
 }
 
 fn selector(set: &StatefulSet) -> Selector {
-    let selector = set.spec.as_ref().and_then(|spec| Selector::try_from(&spec.selector).ok());
-    selector.filter(|selector| !selector.is_empty()).unwrap_or_else(Selector::nothing)
-}
-
-fn owner_name(object: &impl Meta) -> Option<ObjectName> {
-    let owner = object.controller().filter(|owner| owner.kind == StatefulSet::INFO.kind)?;
-    Some(ObjectName::new(object.namespace(), &owner.name))
+    claim::selector(set.spec.as_ref().map(|spec| &spec.selector))
 }
 
 impl Controller for StatefulSets {
@@ -84,20 +78,17 @@ impl Controller for StatefulSets {
     }
 
     fn observe(&mut self, queue: &mut Queue<ObjectName>) {
-        for change in self.sets.drain() {
-            let (old, new) = sides(&change);
-            new.or(old).into_iter().for_each(|set| queue.add(set.key()));
-        }
+        self.sets.drain_into(queue);
         for change in self.revisions.drain() {
             let (old, new) = sides(&change);
             let owners =
-                [old, new].into_iter().flatten().filter_map(|revision| owner_name(revision.as_ref()));
-            owners.for_each(|name| queue.add(name));
+                [old, new].into_iter().flatten().filter_map(|revision| revision.owner::<StatefulSet>());
+            owners.for_each(|set| queue.add(set));
         }
         for change in self.pods.drain() {
             let (old, new) = sides(&change);
-            let owners = [old, new].into_iter().flatten().filter_map(|pod| owner_name(pod.as_ref()));
-            owners.for_each(|name| queue.add(name));
+            let owners = [old, new].into_iter().flatten().filter_map(|pod| pod.owner::<StatefulSet>());
+            owners.for_each(|set| queue.add(set));
             for orphan in new.into_iter().filter(|pod| pod.controller().is_none()) {
                 let selects =
                     |set: &&Arc<StatefulSet>| selector(set).matches(orphan.metadata.labels.as_ref());

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use api::KindInfo;
+use runtime::Queue;
 use store::{Change, Changes, Object, Reflector};
 use tokio::sync::watch;
 
@@ -56,6 +57,14 @@ impl<K: Object + PartialEq + Send + Sync + 'static> View<K> {
         }
         self.revision = revision;
         told
+    }
+
+    /// Takes in what has changed, and has a controller look at each object of it.
+    pub(crate) fn drain_into(&mut self, queue: &mut Queue<ObjectName>) {
+        for change in self.drain() {
+            let (old, new) = sides(&change);
+            new.or(old).into_iter().for_each(|object| queue.add(object.key()));
+        }
     }
 
     fn forget(&mut self, object: &Arc<K>) {

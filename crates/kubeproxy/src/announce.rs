@@ -10,6 +10,7 @@
 //! the kernel answers for it, also while no agent runs.
 
 mod apply;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

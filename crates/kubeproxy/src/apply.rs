@@ -121,6 +121,7 @@ impl Kernel for Netlink {
         Ok(Some(Observed {
             maps: live.maps.iter().map(map).collect(),
             chains: live.chains.iter().map(chain).collect(),
+            sizes: live.maps.iter().filter_map(|(name, map)| Some((name.clone(), map.size()?))).collect(),
         }))
     }
 
@@ -137,7 +138,7 @@ impl Kernel for Netlink {
         let total = units.iter().map(Unit::size).sum::<usize>() + FRAME;
         let total = total.min(self.at_most);
         let limit = self.socket.room_for(total).map_err(failed("make room for the rules of services"))?;
-        let (mut transaction, mut size, mut count) = (Transaction::new(), FRAME, 0);
+        let (mut transaction, mut size, mut count) = (Transaction::with_room(limit.min(total)), FRAME, 0);
         for unit in units {
             let more = unit.size();
             if FRAME + more > limit {

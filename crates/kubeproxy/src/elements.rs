@@ -92,6 +92,17 @@ pub(crate) fn of_frontend(frontend: &Frontend, balance: &Balance) -> Vec<Placed>
     out
 }
 
+/// How many elements a frontend has in each map: those of [`of_frontend`], without making them.
+pub(crate) fn count_of_frontend(frontend: &Frontend, balance: &Balance) -> Vec<(&'static Map, usize)> {
+    let backends = balance.target.backends().len().min(MOST);
+    let roles: &[_] = match balance.affinity {
+        None => &[(Role::Frontends, 1), (Role::Endpoints, backends)],
+        Some(_) => &[(Role::Frontends, 1), (Role::Choices, backends), (Role::Chosen, 2 * backends)],
+    };
+    let kind = Kind::of(frontend);
+    roles.iter().filter_map(|(role, count)| Some((kind.map(*role)?, *count))).collect()
+}
+
 /// What several frontends, or several services, have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shared {
@@ -108,26 +119,30 @@ pub(crate) fn twice(ip: IpAddr) -> Bytes {
     Bytes::default().address(ip).address(ip)
 }
 
+impl Shared {
+    /// The map that it is in.
+    pub(crate) fn map(self) -> Option<&'static Map> {
+        match self {
+            Self::Balancer(kind, _) => kind.map(Role::Balancers),
+            Self::ClusterIp(_) => Some(&CLUSTER_IPS),
+            Self::Hairpin(_) => Some(&HAIRPINS),
+        }
+    }
+}
+
 /// The element of something shared.
 pub(crate) fn of_shared(shared: Shared, name: &str) -> Option<Placed> {
-    let name = comment(name);
-    Some(match shared {
-        Shared::ClusterIp(ip) => (
-            &CLUSTER_IPS,
-            Element { key: Bytes::default().address(ip), value: Value::Nothing, comment: name },
-        ),
-        Shared::Hairpin(ip) => (&HAIRPINS, Element { key: twice(ip), value: Value::Nothing, comment: name }),
+    let (key, value) = match shared {
+        Shared::ClusterIp(ip) => (Bytes::default().address(ip), Value::Nothing),
+        Shared::Hairpin(ip) => (twice(ip), Value::Nothing),
         Shared::Balancer(kind, mark) => {
             let verdict = match layout::meaning(mark) {
                 Meaning::Drop => Verdict::Drop,
                 Meaning::Reject => Verdict::Goto(chains::REFUSE.into()),
                 Meaning::Balance { .. } => Verdict::Goto(chains::balancer_name(kind, mark).into()),
             };
-            let map = kind.map(Role::Balancers)?;
-            (
-                map,
-                Element { key: Bytes::default().number(mark), value: Value::Verdict(verdict), comment: name },
-            )
+            (Bytes::default().number(mark), Value::Verdict(verdict))
         }
-    })
+    };
+    Some((shared.map()?, Element { key, value, comment: comment(name) }))
 }

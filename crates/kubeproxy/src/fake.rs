@@ -103,7 +103,10 @@ impl Table {
         {
             return Err(libc::ENOENT);
         }
-        let (_, elements) = self.maps.get_mut(map.name).ok_or(libc::ENOENT)?;
+        let (map, elements) = self.maps.get_mut(map.name).ok_or(libc::ENOENT)?;
+        if map.size.is_some_and(|size| elements.len() >= size as usize) {
+            return Err(libc::ENFILE);
+        }
         let there = elements.insert(element.key, element.clone());
         there.map_or(Ok(()), |_| Err(libc::EEXIST))
     }
@@ -162,7 +165,9 @@ impl Kernel for Fake {
         }
         let Some(table) = &self.table else { return Ok(None) };
         let map = |(name, (map, _)): (&String, &(Map, Elements))| {
-            let same = wanted.maps.get(name.as_str()) == Some(map);
+            // Whether elements count does not matter.
+            let is = |wanted: &Map| Map { counted: map.counted, ..*wanted } == *map;
+            let same = wanted.maps.get(name.as_str()).is_some_and(is);
             (name.clone(), if same { Standing::Same } else { Standing::Other })
         };
         let chain = |(name, chain): (&String, &Chain)| {
@@ -178,6 +183,7 @@ impl Kernel for Fake {
         Ok(Some(Observed {
             maps: table.maps.iter().map(map).collect(),
             chains: table.chains.iter().map(chain).collect(),
+            sizes: table.maps.iter().filter_map(|(name, (map, _))| Some((name.clone(), map.size?))).collect(),
         }))
     }
 

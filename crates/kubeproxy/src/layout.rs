@@ -98,7 +98,7 @@ const fn declare(
     counted: bool,
     comment: &'static str,
 ) -> Map {
-    Map { name, key, contents, counted, comment }
+    Map { name, key, contents, counted, comment, size: None }
 }
 
 /// The six maps of a kind whose frontends have ports.
@@ -128,13 +128,14 @@ macro_rules! maps {
                 true,
                 "what was drawn for a client",
             ),
-            declare(
-                concat!($one, "-clients"),
-                &[Field::Source, $(Field::$field),*],
-                Contents::Dynamic(MARK, CLIENTS),
-                false,
-                "who stays with what was drawn",
-            ),
+            Map {
+                name: concat!($one, "-clients"),
+                key: &[Field::Source, $(Field::$field),*],
+                contents: Contents::Dynamic(MARK),
+                counted: false,
+                comment: "who stays with what was drawn",
+                size: Some(CLIENTS),
+            },
         ]
     };
 }

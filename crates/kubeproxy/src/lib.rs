@@ -34,6 +34,7 @@ pub mod ops;
 pub mod plan;
 pub mod proxy;
 pub mod reconcile;
+mod room;
 pub mod show;
 pub mod state;
 

@@ -142,6 +142,8 @@ pub struct Observed {
     pub maps: BTreeMap<String, Standing>,
     /// Chains by name.
     pub chains: BTreeMap<String, Standing>,
+    /// How many elements those maps take that do not take any number.
+    pub sizes: BTreeMap<String, u32>,
 }
 
 impl Observed {
@@ -158,7 +160,11 @@ impl Observed {
             };
             (name.clone(), standing)
         };
-        Self { maps: maps.collect(), chains: there.chains.iter().map(chain).collect() }
+        Self {
+            maps: maps.collect(),
+            chains: there.chains.iter().map(chain).collect(),
+            sizes: BTreeMap::new(),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::frontend::{Backend, Frontend, Place, Protocol};
 use crate::layout::{self, HAIRPINS, KINDS, Kind, Role};
 use crate::ops::{Elements, Op, compare_map, compare_structures, in_order};
 use crate::plan::PodAddress;
+use crate::room::Sizes;
 use crate::state::{Places, Plan, Source, State};
 
 const ICMP: u8 = libc::IPPROTO_ICMP as u8;
@@ -64,9 +65,11 @@ impl<K: Kernel> Proxy<K> {
     /// # Errors
     /// The kernel's; call it again.
     pub fn load(&mut self, plans: impl IntoIterator<Item = (Source, Plan)>) -> Result<Done> {
-        let places = self.places()?;
+        let found = self.places()?;
         self.state = State::new(self.state.networks().clone());
-        self.state.set_places(places);
+        if let Some((places, sizes)) = found {
+            self.state.begin_from(places, sizes);
+        }
         self.state.fill(plans.into_iter().collect());
         let done = self.repair()?;
         let protocols = lasting(self.state.frontends().map(|(frontend, _)| &frontend.place));
@@ -86,8 +89,11 @@ impl<K: Kernel> Proxy<K> {
         };
         let (ops, moved) = self.state.change(plans);
         self.stale.extend(moved.into_iter().filter(|moved| moved.stale).map(|moved| moved.frontend.place));
+        let more_room = self.state.make_room();
         let mut done = known?;
-        if !ops.is_empty() {
+        if more_room {
+            done.ops += self.repair()?.ops;
+        } else if !ops.is_empty() {
             match self.commit(&ops, self.settled) {
                 Ok(()) => done.ops += ops.len(),
                 Err(error) => {
@@ -105,6 +111,7 @@ impl<K: Kernel> Proxy<K> {
     pub(crate) fn adopt(&mut self, plans: impl IntoIterator<Item = (Source, Option<Plan>)>) {
         let (_, moved) = self.state.change(plans);
         self.stale.extend(moved.into_iter().filter(|moved| moved.stale).map(|moved| moved.frontend.place));
+        self.state.make_room();
         self.settled = None;
     }
 
@@ -127,29 +134,37 @@ impl<K: Kernel> Proxy<K> {
     fn repair(&mut self) -> Result<Done> {
         self.settled = None;
         let generation = self.kernel.generation()?;
-        let ops = self.difference()?;
+        let mut ops = self.difference()?;
         if ops.is_empty() {
             self.settled = Some(generation);
             return Ok(Done::default());
         }
-        self.commit(&ops, Some(generation))?;
+        match self.commit(&ops, Some(generation)) {
+            // Elements of somebody else have left no room.
+            Err(error) if error.errno() == Some(libc::ENFILE) => {
+                ops = self.anew(true);
+                self.commit(&ops, Some(generation))?;
+            }
+            result => result?,
+        }
         Ok(Done { ops: ops.len(), repaired: Some(in_words(&ops)) })
+    }
+
+    /// What makes the table as if there were none; `there`: whether there is one.
+    fn anew(&self, there: bool) -> Vec<Op> {
+        let mut ops = vec![Op::AddTable];
+        ops.extend(there.then_some(Op::DeleteTable));
+        ops.extend(compare_structures(&Default::default(), self.state.structure()).unwrap_or_default());
+        ops.extend(self.state.placed().map(|(map, element)| Op::Add(map, element)));
+        in_order(ops)
     }
 
     /// What makes the table the wanted one.
     fn difference(&mut self) -> Result<Vec<Op>> {
         let structure = self.state.structure().clone();
         let observed = self.kernel.observe(&structure)?;
-        let changes = observed.as_ref().map(|observed| compare_structures(observed, &structure));
-        let (mut ops, there) = match (observed, changes.flatten()) {
-            (Some(observed), Some(ops)) => (ops, observed),
-            (observed, _) => {
-                let mut ops = vec![Op::AddTable];
-                ops.extend(observed.map(|_| Op::DeleteTable));
-                ops.extend(compare_structures(&Default::default(), &structure).unwrap_or_default());
-                (ops, Default::default())
-            }
-        };
+        let Some(there) = observed else { return Ok(self.anew(false)) };
+        let Some(mut ops) = compare_structures(&there, &structure) else { return Ok(self.anew(true)) };
         // Of each map that is there, what is wanted; of others everything is.
         let mut wanted: BTreeMap<&str, Elements> = there
             .maps
@@ -189,10 +204,10 @@ impl<K: Kernel> Proxy<K> {
         Ok(())
     }
 
-    /// Where endpoints are in the table.
-    fn places(&mut self) -> Result<Places> {
+    /// Where endpoints are in the table, and how many its maps take; none if there is no table.
+    fn places(&mut self) -> Result<Option<(Places, Sizes)>> {
         let mut places = Places::new();
-        let Some(observed) = self.kernel.observe(self.state.structure())? else { return Ok(places) };
+        let Some(observed) = self.kernel.observe(self.state.structure())? else { return Ok(None) };
         for kind in KINDS {
             let read = |kernel: &mut K, role| match kind.map(role) {
                 Some(map) if observed.maps.contains_key(map.name) => kernel.elements(map.name),
@@ -215,7 +230,7 @@ impl<K: Kernel> Proxy<K> {
                 }
             }
         }
-        Ok(places)
+        Ok(Some((places, observed.sizes)))
     }
 
     /// Where the table has the pods of a virtual IP: where they were when they were last seen.

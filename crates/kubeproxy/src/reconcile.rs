@@ -133,7 +133,12 @@ impl<K: Kernel> Runner<K> {
             if done.is_ok()
                 && let Some(claims) = self.inputs.claims()
             {
-                self.claims.send_replace(Some(claims));
+                // Whoever waits for them is woken only by others.
+                self.claims.send_if_modified(|before| {
+                    let others = before.as_ref() != Some(&claims);
+                    *before = Some(claims);
+                    others
+                });
             }
             let retry = match self.note(done).await {
                 true => {

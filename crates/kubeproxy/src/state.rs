@@ -16,6 +16,7 @@ use crate::elements::{self, Placed, Shared};
 use crate::frontend::{Backend, Balance, Frontend, Target};
 use crate::layout::{self, Kind};
 use crate::ops::{Observed, Op, compare, compare_structures, in_order};
+use crate::room::{Room, Sizes};
 
 /// An object that has frontends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,9 +75,12 @@ pub struct State {
     /// Whether elements count connections. That takes the kernel a third of the time of a load.
     counted: bool,
     places: Places,
+    /// Whether there is a table already that is to become this state.
+    begun: bool,
+    room: Room,
 }
 
-/// A table that begins with more services does not count.
+/// A table that begins with more services does not count, and says how many elements its maps take.
 const COUNTED: usize = 1000;
 
 /// What was there before a change, of what the change has touched.
@@ -99,6 +103,8 @@ impl State {
             structure,
             counted: true,
             places: Places::new(),
+            begun: false,
+            room: Room::default(),
         }
     }
 
@@ -106,9 +112,27 @@ impl State {
         &self.networks
     }
 
-    /// Where endpoints are in the table that is to become this state.
-    pub(crate) fn set_places(&mut self, places: Places) {
+    /// Where endpoints are in the table that is to become this state, and what its maps take.
+    pub(crate) fn begin_from(&mut self, places: Places, sizes: Sizes) {
+        self.begun = true;
         self.places = places;
+        self.room = Room::of_table(sizes);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Gives maps more room if they have more elements than they take; says whether it was so. Then the table has to be
+    /// made anew.
+    pub(crate) fn make_room(&mut self) -> bool {
+        let exceeded = self.room.is_exceeded();
+        if exceeded {
+            self.room.make();
+            self.room.tell(&mut self.structure);
+        }
+        exceeded
     }
 
     /// Replaces what objects want; none is an object that has gone. Gives what has to be done for it, in the order in
@@ -130,8 +154,25 @@ impl State {
         for (source, plan) in plans {
             self.replace(source, plan, None);
         }
-        self.structure = chains::structure(&self.networks, &self.balancers(), self.counted);
+        for (frontend, claims) in &self.frontends {
+            let balance = claims.first().map(|(_, balance)| balance);
+            for (map, count) in balance.iter().flat_map(|b| elements::count_of_frontend(frontend, b)) {
+                self.room.add(map.name, count);
+            }
+        }
+        self.shared.keys().filter_map(|shared| shared.map()).for_each(|map| self.room.add(map.name, 1));
+        if self.room.is_exceeded() || !self.begun && !self.counted {
+            self.room.make();
+        }
+        self.structure = self.build();
         self.places = Places::new();
+    }
+
+    /// The structure for what is wanted.
+    fn build(&self) -> Structure {
+        let mut structure = chains::structure(&self.networks, &self.balancers(), self.counted);
+        self.room.tell(&mut structure);
+        structure
     }
 
     /// What has to be done, given what was there before.
@@ -152,12 +193,13 @@ impl State {
         }
         let mut ops = compare(old, new);
         if restructured {
-            let structure = chains::structure(&self.networks, &self.balancers(), self.counted);
+            let structure = self.build();
             let observed = Observed::of(&self.structure, &structure);
             // Maps and chains of a name are always made alike.
             ops.extend(compare_structures(&observed, &structure).unwrap_or_default());
             self.structure = structure;
         }
+        self.room.follow(&ops);
         (in_order(ops), moved)
     }
 

@@ -10,6 +10,11 @@ pub(crate) const NESTED: u16 = 0x8000;
 pub(crate) struct Encoder(Vec<u8>);
 
 impl Encoder {
+    /// One that need not grow up to so many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.header(kind, value.len());
         self.0.extend(value);

@@ -46,6 +46,14 @@ impl Transaction {
         Self::default()
     }
 
+    /// One that does nothing yet, with room for so many bytes: what is too small is copied as it grows.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        let mut new = Self::default();
+        new.bytes.reserve(bytes);
+        new
+    }
+
     /// Adds an object. A table or chain that is there already stays, with what is in it; a rule goes to
     /// the end of its chain; a set must be new.
     pub fn add(&mut self, object: &impl NlMsg) {

@@ -20,16 +20,29 @@ const ENDPOINT: &[Field] = &[Field::Destination, Field::Protocol, Field::Destina
 const CHOSEN: &[Field] = &[Field::Destination, Field::Protocol, Field::DestinationPort, Field::Random(3)];
 const STICKY: &[Field] = &[Field::Destination, Field::Protocol, Field::DestinationPort, Field::Mark];
 const CLIENT: &[Field] = &[Field::Source, Field::Destination, Field::Protocol, Field::DestinationPort];
+/// What one of the maps takes.
+const SIZE: u32 = 20;
 const TURN: &[Field] = &[Field::Destination, Field::Turn(2)];
 
 fn maps() -> Vec<Map> {
-    let map = |name, key, contents, counted, comment| Map { name, key, contents, counted, comment };
+    let map = |name, key, contents, counted, comment| Map {
+        name,
+        key,
+        contents,
+        counted,
+        comment,
+        size: match name {
+            "clients" => Some(65_535),
+            "sticky" => Some(SIZE),
+            _ => None,
+        },
+    };
     let target = &[Field::Destination, Field::DestinationPort];
     vec![
         map("services", SERVICE, Contents::Value(&[Field::Mark]), true, "what there is"),
         map("endpoints", ENDPOINT, Contents::Value(target), true, ""),
         map("sticky", STICKY, Contents::Value(target), false, ""),
-        map("clients", CLIENT, Contents::Dynamic(&[Field::Mark], 65_535), false, ""),
+        map("clients", CLIENT, Contents::Dynamic(&[Field::Mark]), false, ""),
         map("dispatch", &[Field::Mark], Contents::Verdict, false, ""),
         map("virtual", TURN, Contents::Value(&[Field::Destination]), false, ""),
         map("ours", &[Field::Destination], Contents::Nothing, false, ""),
@@ -241,6 +254,39 @@ fn every_tampering_shows() {
     nft(&ns, &["delete", "rule", "ip", "test", "services", "handle", &handle(&ns, "services")], "");
     nft(&ns, &["add", "rule", "ip", "test", "services", "ip daddr 100.64.0.0/18 counter drop"], "");
     assert!(found("services").has(&chain("services").rules), "the same again, by another hand");
+}
+
+#[test]
+fn a_map_of_fixed_size_takes_no_more_but_one_for_another() {
+    let ns = netns();
+    let table = Table::new(Family::Ip, "test");
+    let mut socket = load(&ns, &table);
+    let live = |socket: &mut Socket| table.live(socket).unwrap().unwrap();
+    let sizes = ["sticky", "clients", "services"].map(|name| live(&mut socket).maps[name].size());
+    assert_eq!(sizes, [Some(SIZE), Some(65_535), None]);
+    let sticky = maps().into_iter().find(|map| map.name == "sticky").unwrap();
+    for size in [None, Some(SIZE + 1)] {
+        assert!(!live(&mut socket).maps["sticky"].is(&table, &Map { size, ..sticky }), "{size:?}");
+    }
+    let element = |n: u32| {
+        let place = Bytes::default().address("100.64.0.10".parse().unwrap()).protocol(6).port(80);
+        let target = Bytes::default().address("11.0.0.3".parse().unwrap()).port(8080);
+        Element { key: place.number(n), value: Value::Data(target), comment: "".into() }
+    };
+    let mut add = |elements: &[Element], gone: &[Element]| {
+        let mut transaction = Transaction::new();
+        let keys = gone.iter().map(|element| &*element.key);
+        delete_elements(&table, "sticky", keys).for_each(|change| transaction.push(&change));
+        add_elements(&table, "sticky", elements).for_each(|change| transaction.push(&change));
+        socket.run(&transaction.seal())
+    };
+    // There is one already.
+    let (some, more): (Vec<_>, _) = ((1..SIZE).map(element).collect(), element(SIZE));
+    add(&some, &[]).unwrap();
+    let refused = add(std::slice::from_ref(&more), &[]).unwrap_err();
+    assert_eq!(refused.errno(), Some(libc::ENFILE), "{refused}");
+    add(&[more], &some[..1]).unwrap();
+    assert_eq!(nft(&ns, &["list", "map", "ip", "test", "sticky"], "").matches(" : 11.0.0.").count(), 20);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! From etcd to the kernel: latency, what an agent keeps in memory, and a storm of changes.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use kubeproxy::objects::EndpointSlice;
 use kubeproxy::{Networks, Options};
 use net::{Error, NetNs};
 use nft::Socket;
-use nft::ruleset::{Family, Table, live_elements};
+use nft::ruleset::{Family, Table, Value, live_elements};
 use runtime::{ComponentKind, Health, WorkerReport};
 use store::{Event, Store};
 use testkit::netns;
 
-use crate::objects::{networks, service, slice};
+use crate::objects::{networks, pod_ip, service, slice};
 use crate::{median_and_p99, row, shown};
 
 /// The argument with which the bench is an agent, in a process of its own.
@@ -260,45 +260,78 @@ pub(crate) fn latency(short: bool) {
     row("the rule after the watcher heard of it: median; p99", shown(above.0), Some(shown(above.1)), None);
 }
 
+/// Endpoints of the storm's services.
+const MANY: u32 = 10;
+/// What an endpoint's number becomes when it is replaced.
+const REPLACED: u32 = 1_000_000;
+
+/// The endpoints of a service of which the first so many were replaced.
+fn replaced(count: u32) -> impl Iterator<Item = u32> {
+    (0..MANY).map(move |k| if k < count { REPLACED + k } else { k })
+}
+
+/// How many endpoints the rules have, and how many of those are replaced ones.
+fn ruled(socket: &mut Socket, table: &Table) -> (u32, u32) {
+    let (mut all, mut new) = (0, 0);
+    let first = pod_ip(REPLACED);
+    live_elements(socket, table, "service-endpoints", |live| {
+        let Value::Data(data) = live.element.value else { return };
+        all += 1;
+        new += u32::from(std::net::Ipv4Addr::from(*data.first_chunk::<4>().unwrap()) >= first);
+    })
+    .unwrap();
+    (all, new)
+}
+
+/// Every endpoint is replaced by another one.
 pub(crate) fn churn(short: bool) {
-    let (services, seconds) = if short { (20, 1) } else { (10_000, 10) };
+    let (services, rate) = if short { (20, 100_u32) } else { (10_000, 1000) };
+    let count = services * MANY;
     let etcd = Etcd::start();
-    etcd.fill(services, 10);
+    etcd.fill(services, MANY);
     let _agent = Agent::start(&etcd);
-    let mut socket = etcd.socket();
-    let rate = if short { 50 } else { 1000 };
-    let count = rate * seconds;
+    let (mut socket, mut watching) = (etcd.socket(), etcd.socket());
+    let table = Table::new(Family::Ip, "kube-proxy");
     let generation = socket.generation().unwrap();
+    let (made, behind) = (AtomicU32::new(0), AtomicU32::new(0));
     let began = Instant::now();
-    let last = etcd.block_on(async |store: Store| {
-        let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / u64::from(rate)));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-        for change in 0..count {
-            ticks.tick().await;
-            let mut changed = slice(change % services, 0..if change % 2 == 0 { 9 } else { 10 });
-            store.put_raw(&kinds::ENDPOINT_SLICES, &mut changed).await.unwrap();
-        }
-        Instant::now()
+    let last = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // What is written and not yet a rule, ten times in all.
+            for tenth in 1..10 {
+                while made.load(Ordering::Relaxed) < count / 10 * tenth {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                let written = made.load(Ordering::Relaxed);
+                let (_, new) = ruled(&mut watching, &table);
+                behind.fetch_max(written.saturating_sub(new), Ordering::Relaxed);
+            }
+        });
+        etcd.block_on(async |store: Store| {
+            let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / u64::from(rate)));
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+            for change in 0..count {
+                ticks.tick().await;
+                let mut changed = slice(change % services, replaced(change / services + 1));
+                store.put_raw(&kinds::ENDPOINT_SLICES, &mut changed).await.unwrap();
+                made.store(change + 1, Ordering::Relaxed);
+            }
+            Instant::now()
+        })
     });
     let written = last - began;
-    // One of every two of those that were changed has one endpoint less.
-    let fewer = (count.min(services)).div_ceil(2);
-    let wanted = 10 * services - fewer;
-    let table = Table::new(Family::Ip, "kube-proxy");
-    let there = |socket: &mut Socket| {
-        let mut there = 0;
-        live_elements(socket, &table, "service-endpoints", |_| there += 1).unwrap();
-        there
-    };
-    while there(&mut socket) != wanted {
-        assert!(last.elapsed() < Duration::from_secs(60), "{} of {wanted} endpoints", there(&mut socket));
+    loop {
+        let (all, new) = ruled(&mut socket, &table);
+        assert!(last.elapsed() < Duration::from_secs(60), "{new} of {all} endpoints are new, of {count}");
+        if (all, new) == (count, count) {
+            break;
+        }
     }
     let lag = last.elapsed();
     let transactions = socket.generation().unwrap() - generation;
-    let what = format!(
-        "{count} changes of {} endpoints at {rate} a second: written in; all rules right after that",
-        10 * services
-    );
+    let what =
+        format!("{count} endpoints replaced at {rate} a second: written in; all rules right after that");
     row(&what, shown(written), Some(shown(lag)), None);
+    row("written and not yet a rule, at most of nine looks", behind.into_inner(), None, None);
     row("transactions for them", transactions, None, None);
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use api::types::api::core::v1::Service;
-use net::{Links, arp, ping};
+use net::{Links, arp};
 use runtime::chain;
 use store::events::{NORMAL, Recorder, reference};
 use store::{ObjectName, Store};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Claims;
+use super::watch::{Watch, version_4};
 
 /// Who tells events of it.
 const SPEAKER: &str = "load-balancer-speaker";
@@ -20,12 +21,8 @@ const SPEAKER: &str = "load-balancer-speaker";
 const RESYNC: Duration = Duration::from_secs(10);
 /// A new place is told several times, for a frame may get lost.
 const TIMES: u32 = 4;
-/// Between two of them, and between two pings of the nodes before this one.
+/// Between two of them, and until what did not go well is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long a node has for its answer.
-const ANSWER: Duration = Duration::from_millis(500);
-/// A node that has left so many pings without an answer is not alive.
-const MISSED: u32 = 4;
 
 /// The worker's link to the others.
 struct Uplink {
@@ -62,26 +59,20 @@ impl Uplink {
 /// Addresses with the services that have them.
 type Addresses = BTreeMap<IpAddr, ObjectName>;
 
-/// By ARP and by our pings only those are reached.
-fn version_4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
 /// What one worker announces.
 struct Announcer {
     node: String,
     address: IpAddr,
     store: Store,
     events: Recorder,
+    /// Who before this one is silent.
+    watch: Watch,
     /// How often new ones are still to be told.
     telling: BTreeMap<Ipv4Addr, u32>,
-    /// How many pings the nodes before this one have left without an answer.
-    missed: BTreeMap<Ipv4Addr, u32>,
     told: Instant,
     trouble: Option<String>,
+    /// When the link was last looked at, and for which addresses.
+    looked: Option<(Instant, Addresses)>,
 }
 
 /// Announces on the link that has the worker's own `address` what falls to it of its claims, until dropped. Nothing is given
@@ -92,58 +83,51 @@ pub(crate) async fn run(
     store: Store,
     mut claims: watch::Receiver<Option<Claims>>,
 ) {
-    let events = Recorder::new(&store, SPEAKER, &node);
-    let (telling, missed) = (BTreeMap::new(), BTreeMap::new());
-    let told = Instant::now();
-    let mut announcer = Announcer { node, address, store, events, telling, missed, told, trouble: None };
+    let mut announcer = Announcer::new(node, address, store);
     loop {
         let now = claims.borrow_and_update().clone();
-        if let Some(now) = now {
-            announcer.watch(&now).await;
-            announcer.look(&announcer.due(&now)).await;
-        }
-        let idle = announcer.telling.is_empty() && announcer.missed.is_empty();
-        let period = if idle { RESYNC } else { AGAIN };
-        if let Ok(Err(_)) = tokio::time::timeout(period, claims.changed()).await {
+        let next = match now {
+            Some(now) => announcer.turn(&now).await,
+            None => Instant::now() + RESYNC,
+        };
+        if let Ok(Err(_)) = tokio::time::timeout_at(next, claims.changed()).await {
             return;
         }
     }
 }
 
 impl Announcer {
-    /// Pings the nodes before this one in any line.
-    async fn watch(&mut self, claims: &Claims) {
-        let before = claims.values().flat_map(|claim| &claim.before);
-        let before: BTreeSet<Ipv4Addr> = before.filter_map(|address| version_4(*address)).collect();
-        self.missed.retain(|address, _| before.contains(address));
-        if before.is_empty() {
-            return;
+    fn new(node: String, address: IpAddr, store: Store) -> Self {
+        let (events, watch) = (Recorder::new(&store, SPEAKER, &node), Watch::new(&node));
+        let (telling, told) = (BTreeMap::new(), Instant::now());
+        Self { node, address, store, events, watch, telling, told, trouble: None, looked: None }
+    }
+
+    /// Does what is to be done now; says when to do it again, if claims do not change before.
+    async fn turn(&mut self, claims: &Claims) -> Instant {
+        self.watch.round(claims).await;
+        let due = self.due(claims);
+        let now = Instant::now();
+        // To look at the link is to list addresses: only where something is to be done there, or from time to time.
+        let wanted = |(_, before): &(Instant, Addresses)| *before != due || self.look_at() <= Some(now);
+        if self.looked.as_ref().is_none_or(wanted) {
+            self.look(&due).await;
+            self.looked = Some((now, due));
         }
-        let targets: Vec<Ipv4Addr> = before.into_iter().collect();
-        // Threads are born into the namespace of who starts them.
-        let pinging = tokio::task::spawn_blocking(move || {
-            let answers = ping::ping_all(&targets, ANSWER);
-            answers.map(|answers| targets.into_iter().zip(answers).collect::<Vec<_>>())
-        });
-        // Who cannot ask has no reason to believe that nobody is there.
-        let Ok(Ok(answers)) = pinging.await else { return };
-        for (target, answer) in answers {
-            let missed = self.missed.entry(target).or_default();
-            *missed = if answer.is_some() { 0 } else { missed.saturating_add(1) };
-            if *missed == MISSED {
-                tracing::warn!(
-                    node = self.node,
-                    "{target} does not answer: taking its addresses of load balancers"
-                );
-            }
-        }
+        let next = [self.look_at(), self.watch.next(claims)].into_iter().flatten().min();
+        next.unwrap_or_else(|| now + RESYNC)
+    }
+
+    /// When the link is to be looked at, whatever the claims; none if it never was.
+    fn look_at(&self) -> Option<Instant> {
+        let busy = !self.telling.is_empty() || self.trouble.is_some();
+        let (looked, _) = self.looked.as_ref()?;
+        Some(*looked + if busy { AGAIN } else { RESYNC })
     }
 
     /// The claims that are to be fulfilled.
     fn due(&self, claims: &Claims) -> Addresses {
-        let silent = |address: &IpAddr| {
-            version_4(*address).is_some_and(|ip| self.missed.get(&ip).is_some_and(|missed| *missed >= MISSED))
-        };
+        let silent = |address: &IpAddr| self.watch.is_silent(*address);
         let due = claims.iter().filter(|(_, claim)| claim.before.iter().all(silent));
         due.map(|(address, claim)| (*address, claim.service.clone())).collect()
     }

@@ -109,6 +109,12 @@ fn expected(proxy: &Proxy<Fake>) -> crate::fake::Table {
     }
 }
 
+/// Maps of which it is not known how many elements they have.
+fn miscounted(proxy: &Proxy<Fake>, table: &crate::fake::Table) -> Vec<String> {
+    let counts = table.maps.iter().map(|(name, (_, has))| (name, has.len(), proxy.state().room().has(name)));
+    counts.filter(|(_, has, known)| has != known).map(|(name, ..)| name.clone()).collect()
+}
+
 /// What makes one table of the other, in few words; nothing if they are the same.
 fn differences(ours: Option<&crate::fake::Table>, theirs: Option<&crate::fake::Table>) -> Vec<String> {
     let (Some(ours), Some(theirs)) = (ours, theirs) else {
@@ -148,6 +154,7 @@ proptest! {
             let expected = expected(&proxy);
             prop_assert_eq!(differences(proxy.kernel().table.as_ref(), Some(&expected)), [""; 0]);
             prop_assert_eq!(proxy.kernel().table.as_ref().unwrap().is_sound(), Ok(()));
+            prop_assert_eq!(miscounted(&proxy, &expected), [""; 0]);
             // However a load is split.
             let ops = std::mem::take(&mut proxy.kernel().written);
             let mut step = Fake { table: before, ..Fake::default() };
@@ -177,6 +184,7 @@ proptest! {
         fresh.load(plans(&wanted).into_iter().filter_map(|(source, plan)| Some((source, plan?)))).unwrap();
         let expected = expected(&fresh);
         prop_assert_eq!(differences(fresh.kernel().table.as_ref(), Some(&expected)), [""; 0]);
+        prop_assert_eq!(miscounted(&fresh, &expected), [""; 0]);
         let names = |fake: &Fake| fake.names();
         prop_assert_eq!(names(fresh.kernel()), names(again.kernel()));
         // And gets rid of everything.
@@ -271,6 +279,58 @@ fn one_endpoint_more_or_less_is_a_handful_of_operations() {
         ["add hairpins: default/p8", "replace service-endpoints: default/s1:http -> default/p8/11.10.0.8"],
         "one for another"
     );
+}
+
+/// So many services of one endpoint, as at the first sync.
+fn many(from: u32, to: u32) -> impl Iterator<Item = (Source, Plan)> {
+    (from..to).map(|n| {
+        let ip = IpAddr::from(std::net::Ipv4Addr::from(0x6440_0000 + n));
+        let name = format!("default/s{n}:http");
+        let target = Target::Backends(vec![backend((n % 250) as u8, false)]);
+        let balance = Balance { owner: name.into(), target, masquerade: Masquerade::Outside, affinity: None };
+        let place = Frontend::new(Place::Address(ip, Protocol::Tcp, 80));
+        let plan = Plan { frontends: [(place, balance)].into(), cluster_ips: [ip].into(), warnings: vec![] };
+        (Source::Service(ObjectName::new("default", &format!("s{n}"))), plan)
+    })
+}
+
+#[test]
+fn a_table_that_begins_large_says_its_size_and_is_made_anew_when_that_is_not_enough() {
+    let mut proxy = proxy(Fake::default());
+    let size = |proxy: &Proxy<Fake>| proxy.kernel.table.as_ref().unwrap().maps["services"].0.size;
+    let anew =
+        |proxy: &mut Proxy<Fake>| std::mem::take(&mut proxy.kernel().written).contains(&Op::DeleteTable);
+    proxy.load(many(0, 1001)).unwrap();
+    assert_eq!(size(&proxy), Some(2048));
+    // What was added and has gone again does not count.
+    for round in 0..3 {
+        let (some, none) = (many(1001, 2040), many(1001, 2040));
+        proxy.change(some.map(|(source, plan)| (source, Some(plan)))).unwrap();
+        proxy.change(none.map(|(source, _)| (source, None))).unwrap();
+        assert_eq!((size(&proxy), anew(&mut proxy)), (Some(2048), false), "{round}");
+    }
+    let done = proxy.change(many(1001, 2049).map(|(source, plan)| (source, Some(plan)))).unwrap();
+    assert_eq!((size(&proxy), anew(&mut proxy), done.repaired), (Some(8192), true, None));
+    let table = expected(&proxy);
+    assert_eq!(proxy.kernel().table.as_ref(), Some(&table));
+    // Neither is anything written by one that starts anew, nor if it begins with few now.
+    for services in [2049, 10] {
+        let table = proxy.kernel().table.clone();
+        let mut again = self::proxy(Fake { table, ..Fake::default() });
+        again.load(many(0, services)).unwrap();
+        assert_eq!((size(&again), anew(&mut again)), (Some(8192), false));
+    }
+    // While it cannot be written it is not forgotten.
+    proxy.kernel().fails = Some(libc::ENOMEM);
+    proxy.change(many(2049, 8193).map(|(source, plan)| (source, Some(plan)))).unwrap_err();
+    proxy.kernel().fails = None;
+    proxy.resync().unwrap();
+    assert_eq!((size(&proxy), anew(&mut proxy)), (Some(32_768), true));
+    // One that begins with few grows as it likes.
+    let mut small = self::proxy(Fake::default());
+    small.load(many(0, 1000)).unwrap();
+    small.change(many(1000, 3000).map(|(source, plan)| (source, Some(plan)))).unwrap();
+    assert_eq!((size(&small), anew(&mut small)), (None, false));
 }
 
 #[test]

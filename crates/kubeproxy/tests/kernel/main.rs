@@ -4,6 +4,8 @@
 mod balancers;
 mod faults;
 mod lab;
+mod loads;
 mod policies;
+mod races;
 mod services;
 mod virtual_ips;

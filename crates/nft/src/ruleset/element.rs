@@ -22,6 +22,9 @@ const VERDICT_CHAIN: u16 = 2;
 /// Room for the names and headers of a message, and for more than the padding at its end.
 const SPARE: usize = 1024;
 
+/// More elements fill a message, or nearly.
+const MANY: usize = 256;
+
 /// What happens to a packet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
@@ -156,7 +159,8 @@ fn messages<T>(
     let mut items = items.into_iter().peekable();
     std::iter::from_fn(move || {
         items.peek()?;
-        let mut body = Encoder::default();
+        let many = items.size_hint().1.is_some_and(|count| count > MANY);
+        let mut body = if many { Encoder::with_room(LARGEST) } else { Encoder::default() };
         body.string(TABLE, &table.name).string(MAP, map).nest(ELEMENTS, |list| {
             while let Some(item) = items.peek() {
                 let before = list.len();

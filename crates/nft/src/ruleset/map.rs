@@ -33,8 +33,8 @@ pub enum Contents {
     Value(&'static [Field]),
     /// Where to go, or what to do with the packet.
     Verdict,
-    /// A value that rules put in, and that goes when its time is up; at most so many.
-    Dynamic(&'static [Field], u32),
+    /// A value that rules put in, and that goes when its time is up.
+    Dynamic(&'static [Field]),
 }
 
 /// A map, or a set.
@@ -48,6 +48,9 @@ pub struct Map {
     pub contents: Contents,
     /// Whether each element counts the packets that found it.
     pub counted: bool,
+    /// Elements that it takes, if it does not take any number. The kernel makes such a map as large as that at once,
+    /// while others are hashed anew as they grow (`nft_hash` and `nft_rhash` of net/netfilter/nft_set_hash.c).
+    pub size: Option<u32>,
     /// Shown in a listing.
     pub comment: &'static str,
 }
@@ -78,12 +81,12 @@ impl Map {
             Contents::Verdict => {
                 body.u32(DATA_TYPE, VERDICT).u32(DATA_LENGTH, VERDICT_LENGTH);
             }
-            Contents::Value(value) | Contents::Dynamic(value, _) => {
+            Contents::Value(value) | Contents::Dynamic(value) => {
                 let value = Fields(value, table.family);
                 body.u32(DATA_TYPE, value.data_type()).u32(DATA_LENGTH, value.length());
             }
         }
-        if let Contents::Dynamic(_, size) = self.contents {
+        if let Some(size) = self.size {
             body.nest(DESCRIPTION, |inner| {
                 inner.u32(SIZE, size);
             });
@@ -102,7 +105,7 @@ impl Map {
             // No type of a verdict is written down: older versions of nft do not know it. So there is none of
             // the key, either.
             Contents::Verdict => put(&mut out, 1, &[0; 4]),
-            Contents::Value(value) | Contents::Dynamic(value, _) => {
+            Contents::Value(value) | Contents::Dynamic(value) => {
                 let value = Fields(value, table.family);
                 put(&mut out, 1, &value.byte_order().to_ne_bytes());
                 put(&mut out, 3, &key.type_of());
@@ -132,8 +135,13 @@ impl Map {
                 _ => other == Some(value),
             }
         });
-        same_flags && rest
+        same_flags && rest && size(theirs) == self.size
     }
+}
+
+/// The elements that a set takes, as the kernel describes it.
+pub(super) fn size(theirs: &[u8]) -> Option<u32> {
+    Attributes(theirs).nest(DESCRIPTION).u32(SIZE)
 }
 
 /// Whether `theirs` has all of `ours`; each version of `nft` has its own additions.

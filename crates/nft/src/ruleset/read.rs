@@ -86,6 +86,12 @@ impl LiveMap {
     pub fn is(&self, table: &Table, map: &Map) -> bool {
         map.is(table, &self.0)
     }
+
+    /// Elements that it takes, if it does not take any number.
+    #[must_use]
+    pub fn size(&self) -> Option<u32> {
+        map::size(&self.0)
+    }
 }
 
 /// An element as the kernel has it.
