@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -130,17 +130,9 @@ pub(crate) fn colours() -> bool {
 
 /// Prints what clap says: help on standard output, mistakes on standard error.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+    match error.kind() {
         // What clap says names the verbs that nobody types.
-        (ErrorKind::MissingSubcommand, _) => complain!("{}", help(std::env::args())),
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => {
-            // Verbs of verbs are not kubectl's.
-            let is_first = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).as_ref() == Some(word);
-            match of_kubectl(word).filter(|_| is_first) {
-                Some(hint) => complain!("topo: there is no verb {word}\nhint: {hint}"),
-                None => drop(error.print()),
-            }
-        }
+        ErrorKind::MissingSubcommand => complain!("{}", help(std::env::args())),
         _ => drop(error.print()),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ERROR))
@@ -156,30 +148,6 @@ fn help(args: impl Iterator<Item = String>) -> impl Display {
         }
     }
     command.render_help()
-}
-
-/// What to do instead, for a verb that only kubectl has.
-fn of_kubectl(verb: &str) -> Option<&'static str> {
-    Some(match verb {
-        "run" => {
-            "`topo pod create C0w1 NAME --image nginx` makes one pod, `topo create deployment NAME --image nginx` \
-             several"
-        }
-        "edit" | "patch" | "replace" => {
-            "`topo get KIND/NAME -o yaml > FILE`, change the file, `topo apply -f FILE`"
-        }
-        "port-forward" => "pods are reached without: `topo exec C0w1 -- curl http://ADDRESS`",
-        "attach" => "`topo logs -f C0/POD` shows what it prints, `topo exec C0/POD -- sh` is a shell in it",
-        "cp" => "`topo exec C0/POD -- sh -c 'cat > FILE' < FILE`",
-        "top" => "a lab's processes are this machine's: `top`",
-        "version" => "`topo --version`",
-        "cluster-info" => "`topo status`",
-        "config" => "`--cluster C1`, `-n NAMESPACE` and `--lab NAME` say what is meant",
-        "explain" | "api-resources" => {
-            "kinds and fields are those of the Kubernetes documentation; `topo get KIND/NAME -o yaml` shows one's"
-        }
-        _ => return None,
-    })
 }
 
 /// Prints a failure: `topo: what: why`, then a hint where one is known.

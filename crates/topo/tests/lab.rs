@@ -402,8 +402,8 @@ fn who_leaves_a_verb_out_or_types_one_of_kubectls_is_told_more() {
         assert!(!help.contains("serve"), "{help}");
     }
     assert!(said(&["exec"], "x").contains("Usage: topo exec <NODE> <COMMAND>...\n"));
-    assert!(said(&["run", "x"], "").contains("hint: `topo pod create C0w1 NAME"));
-    assert!(said(&["skupper", "run"], "").starts_with("error: unrecognized subcommand 'run'"));
+    assert!(said(&["edit", "pod/x"], "").starts_with("topo: edit is not here: `topo patch"));
+    assert!(said(&["skupper", "edit"], "").starts_with("error: unrecognized subcommand 'edit'"));
     assert!(said(&["list"], "a/b").starts_with("topo: KNETSIM_LAB: \"a/b\" is no name for a lab"));
 }
 
