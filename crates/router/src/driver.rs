@@ -159,8 +159,11 @@ impl Driver {
         if !ticked {
             return None;
         }
-        if !self.idle.is_zero() && self.heard.get().elapsed() > self.idle {
-            return Some(Error::Silent(self.idle));
+        // After a link that was cut TCP tries again as late as it was cut for, at worst: streams outlive a cut of `idle`.
+        // Who is gone meanwhile is no neighbour much sooner, and its streams are all that waits.
+        let limit = self.idle * 2;
+        if !limit.is_zero() && self.heard.get().elapsed() > limit {
+            return Some(Error::Silent(limit));
         }
         if self.engine.is_done() {
             self.engine.close(None);
