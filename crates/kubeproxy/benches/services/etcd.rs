@@ -308,13 +308,17 @@ pub(crate) fn churn(short: bool) {
             }
         });
         etcd.block_on(async |store: Store| {
-            let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / u64::from(rate)));
+            // Several at once: one after the other they would be as many as etcd has answers.
+            let mut ticks = tokio::time::interval(Duration::from_micros(4_000_000 / u64::from(rate)));
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-            for change in 0..count {
+            for first in (0..count).step_by(4) {
                 ticks.tick().await;
-                let mut changed = slice(change % services, replaced(change / services + 1));
-                store.put_raw(&kinds::ENDPOINT_SLICES, &mut changed).await.unwrap();
-                made.store(change + 1, Ordering::Relaxed);
+                let put = async |change: u32| {
+                    let mut changed = slice(change % services, replaced(change / services + 1));
+                    store.put_raw(&kinds::ENDPOINT_SLICES, &mut changed).await.unwrap();
+                    made.fetch_add(1, Ordering::Relaxed);
+                };
+                tokio::join!(put(first), put(first + 1), put(first + 2), put(first + 3));
             }
             Instant::now()
         })
