@@ -72,7 +72,6 @@ impl Driver {
         io: Io,
         input: BytesMut,
         engine: Engine,
-        blocks: Rc<Blocks>,
         mailbox: Rc<Mailbox>,
         heard: Heard,
         traffic: Rc<Traffic>,
@@ -82,6 +81,7 @@ impl Driver {
         heard.set(now);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let blocks = engine.blocks();
         Self {
             io,
             engine,

@@ -101,9 +101,7 @@ fn start(
     let traffic = Rc::clone(&connection.traffic);
     core.connections.borrow_mut().insert(id, Rc::new(connection));
     let engine = Engine::new(settings, Rc::clone(core), Rc::clone(&mailbox));
-    let blocks = Rc::clone(&core.blocks);
-    let driver =
-        Driver::new(io, input, engine, blocks, Rc::clone(&mailbox), Rc::clone(&heard), traffic, idle);
+    let driver = Driver::new(io, input, engine, Rc::clone(&mailbox), Rc::clone(&heard), traffic, idle);
     let registered = Registered(Rc::clone(core), id);
     tasks.spawn_local(async move {
         let error = driver.run().await;

@@ -28,6 +28,7 @@ use self::link::Link;
 use self::session::Session;
 use crate::amqp::Error as Malformed;
 use crate::amqp::frame::{self, Header, Performative};
+use crate::blocks::Blocks;
 use crate::core::Core;
 use crate::mailbox::{Letter, LinkKey, Mailbox};
 
@@ -134,6 +135,11 @@ impl Engine {
             closing: false,
             retired: false,
         }
+    }
+
+    /// Where its connection gets memory for what it reads.
+    pub(crate) fn blocks(&self) -> Rc<Blocks> {
+        Rc::clone(&self.core.blocks)
     }
 
     /// Puts the protocol header and our `open` out.
