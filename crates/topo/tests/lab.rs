@@ -348,10 +348,6 @@ fn logs_are_found_by_node_and_component() {
             "topo: there is no node ic0\nhint: did you mean the pod C0/ic0?\n",
         ),
         (
-            vec!["logs", "ic0"],
-            "topo: logs: there are no logs of a node ic0\nhint: did you mean the pod C0/ic0?\n",
-        ),
-        (
             vec!["get", "deployment,podz"],
             "topo: get: the server doesn't have a resource type \"podz\"\nhint: did you mean pods?\n",
         ),

@@ -10,6 +10,8 @@ use crate::text::{self, Word};
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     text: String,
+    /// Where the last directive begins.
+    start: usize,
     depth: usize,
     /// For each line, the index of its owner.
     lines: Vec<Option<usize>>,
@@ -107,6 +109,29 @@ impl Writer {
 
     fn end(&mut self) {
         self.text.push('\n');
-        self.lines.push(self.owner);
+        // A word may have several lines, which nginx counts.
+        let lines = self.text[self.start..].matches('\n').count();
+        self.lines.extend(std::iter::repeat_n(self.owner, lines));
+        self.start = self.text.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_within_words_belong_to_who_wrote_them() {
+        let owner = |name: &str| Owner { kind: "Ingress", namespace: "n".into(), name: name.into() };
+        let mut out = Writer::default();
+        out.owned_by(Some(&owner("a")));
+        out.put("set", [Word::variable("route"), Word::value("a\nb\nc")]);
+        out.owned_by(Some(&owner("b")));
+        out.put("return", [404u32.into()]);
+        let (text, lines, owners) = out.finish();
+        let named = lines.iter().map(|line| line.map(|index| owners[index].name.as_str()));
+        let of_lines: Vec<_> = text.lines().zip(named.map(Option::unwrap_or_default)).collect();
+        assert_eq!(of_lines, [("set $route \"a", "a"), ("b", "a"), ("c\";", "a"), ("return 404;", "b")]);
+        assert_eq!(lines.len(), 4);
     }
 }
